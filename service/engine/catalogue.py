@@ -1,0 +1,220 @@
+"""
+Ids and names to rows and back, popularity, and search by name: one SQLite file, opened read-only.
+
+Nothing of it is held in Python: a catalogue of millions costs the service no memory but what the system caches.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+from service.engine.errors import CorruptModel
+from service.engine.features import normalize_title, title_grams, title_words
+
+SCHEMA = """
+CREATE TABLE tracks (
+    row INTEGER PRIMARY KEY,  -- of the arrays and of tracks.ann
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    artist INTEGER REFERENCES artists,
+    popularity INTEGER NOT NULL  -- playlists that hold it
+);
+CREATE TABLE artists (
+    row INTEGER PRIMARY KEY,  -- of artists.ann; in vectors.npy the artists follow the tracks
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    folded TEXT NOT NULL,  -- the name without regard to case
+    popularity INTEGER NOT NULL
+);
+CREATE TABLE terms (
+    gram INTEGER NOT NULL,  -- 0: a whole title or a word; 1: a 4-gram
+    term TEXT NOT NULL,
+    row INTEGER NOT NULL,  -- in vectors.npy the terms follow the artists
+    PRIMARY KEY (gram, term)
+) WITHOUT ROWID;
+CREATE VIRTUAL TABLE search USING fts5(name, artist, content='', tokenize='unicode61 remove_diacritics 2');
+"""
+
+INDEXES = """
+CREATE INDEX artists_name ON artists (name);
+CREATE INDEX artists_folded ON artists (folded);
+INSERT INTO search (rowid, name, artist)
+    SELECT t.row, t.name, coalesce(a.name, '') FROM tracks t LEFT JOIN artists a ON a.row = t.artist ORDER BY t.row;
+INSERT INTO search (search) VALUES ('optimize');
+PRAGMA optimize;
+"""
+
+# SQLite's own default limit on the variables of one statement is 32,766; short statements stay in its cache.
+CHUNK = 1000
+MAPPED_BYTES = 1 << 34
+
+
+@dataclass(slots=True)
+class Artist:
+    """An artist as the outside knows it."""
+
+    id: str
+    name: str
+
+
+@dataclass(slots=True)
+class Track:
+    """A track as the outside knows it; *artist* is None where the data named none."""
+
+    id: str
+    name: str
+    artist: Artist | None
+    popularity: int
+
+
+def fold_name(name: str) -> str:
+    """*name* without regard to case."""
+    return name.casefold()
+
+
+def write_catalogue(
+    path: Path,
+    tracks: Iterable[tuple[str, str, int | None, int]],
+    artists: Iterable[tuple[str, str, int]],
+    words: Sequence[str],
+    grams: Sequence[str],
+) -> None:
+    """
+    Write a catalogue, each kind in the order of its rows.
+
+    Args:
+        path: the file to write; it must not exist.
+        tracks: (id, name, the artist's row or None, popularity) of each track.
+        artists: (id, name, popularity) of each artist, the most popular first.
+        words: the title terms of full weight.
+        grams: the title terms of lesser weight; their rows follow those of *words*.
+
+    """
+    database = sqlite3.connect(path)
+    try:
+        # A version is written once, to a place nobody reads yet, and synchronised as a whole before it is published.
+        database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
+        database.executescript(SCHEMA)
+        database.executemany(
+            "INSERT INTO artists VALUES (?, ?, ?, ?, ?)",
+            ((row, id_, name, fold_name(name), count) for row, (id_, name, count) in enumerate(artists)),
+        )
+        database.executemany(
+            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?)", ((row, *track) for row, track in enumerate(tracks))
+        )
+        terms = [(0, term, row) for row, term in enumerate(words)]
+        terms += [(1, term, row) for row, term in enumerate(grams, len(words))]
+        database.executemany("INSERT INTO terms VALUES (?, ?, ?)", sorted(terms))
+        database.executescript(INDEXES)
+        database.commit()
+    finally:
+        database.close()
+
+
+class Catalogue:
+    """A catalogue opened for reading. Not for two threads at once."""
+
+    def __init__(self, database: sqlite3.Connection):
+        self._database = database
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """
+        Open the catalogue in *path*, memory-mapped; the caller closes it.
+
+        Raises:
+            CorruptModel: there is no catalogue in *path*.
+
+        """
+        try:
+            uri = f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1"
+            database = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            database.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
+            database.execute("SELECT 1 FROM tracks, artists, terms LIMIT 1")
+        except sqlite3.Error as error:
+            raise CorruptModel(f"{path} cannot be opened as a catalogue: {error}") from error
+        return cls(database)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def track_rows(self, track_ids: Iterable[str]) -> tuple[list[int], list[str]]:
+        """The rows of the distinct *track_ids* that are known, and the ids that are not, each in the order given."""
+        return _split(track_ids, lambda ids: self._rows_by("tracks", "id", ids))
+
+    def artist_rows(self, names: Iterable[str]) -> tuple[list[int], list[str]]:
+        """
+        The distinct rows of the artists given by id or name, and those that are not known, each in the order given.
+
+        An id is tried first, then the name as written, then the name without regard to case; of artists that share
+        a name the most popular is meant.
+        """
+        found, unknown = _split(names, self._find_artists)
+        return list(dict.fromkeys(found)), unknown
+
+    def term_rows(self, title: str) -> list[int]:
+        """The rows of the known terms of *title*, words before grams, each ascending."""
+        normalized = normalize_title(title)
+        words = self._rows_by("terms", "gram = 0 AND term", sorted(title_words(normalized)))
+        grams = self._rows_by("terms", "gram = 1 AND term", sorted(title_grams(normalized)))
+        return sorted(words.values()) + sorted(grams.values())
+
+    def tracks(self, rows: Sequence[int]) -> list[Track]:
+        """The tracks of *rows*, in that order."""
+        sql = (
+            "SELECT t.row, t.id, t.name, a.id, a.name, t.popularity "
+            "FROM tracks t LEFT JOIN artists a ON a.row = t.artist WHERE t.row IN ({})"
+        )
+        found = {
+            row: Track(id_, name, None if artist is None else Artist(artist, artist_name), popularity)
+            for row, id_, name, artist, artist_name, popularity in self._select(sql, rows)
+        }
+        return [found[row] for row in rows]
+
+    def artists(self, rows: Sequence[int]) -> list[Artist]:
+        """The artists of *rows*, in that order."""
+        found = {
+            row: Artist(id_, name)
+            for row, id_, name in self._select("SELECT row, id, name FROM artists WHERE row IN ({})", rows)
+        }
+        return [found[row] for row in rows]
+
+    def search(self, text: str, k: int) -> list[int]:
+        """The rows of the *k* most popular tracks with each word of *text* in name or artist, the last as a prefix."""
+        words = [f'"{word}"' for word in normalize_title(text).split()]
+        if not words:
+            return []
+        sql = (
+            "SELECT t.row FROM search JOIN tracks t ON t.row = search.rowid "
+            "WHERE search MATCH ? ORDER BY t.popularity DESC, t.id LIMIT ?"
+        )
+        return [row for (row,) in self._database.execute(sql, (" ".join(words) + "*", k))]
+
+    def _find_artists(self, names: Sequence[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for column, fold in (("id", str), ("name", str), ("folded", fold_name)):
+            left = {name: fold(name) for name in names if name not in found}
+            rows = self._rows_by("artists", column, list(dict.fromkeys(left.values())))
+            found |= {name: rows[key] for name, key in left.items() if key in rows}
+        return found
+
+    def _rows_by(self, table: str, column: str, keys: Sequence[str]) -> dict[str, int]:
+        name = column.rpartition(" ")[2]
+        found: dict[str, int] = {}
+        for key, row in self._select(f"SELECT {name}, row FROM {table} WHERE {column} IN ({{}})", keys):
+            found[key] = min(row, found.get(key, row))  # a key that fits several rows means the first of them
+        return found
+
+    def _select(self, sql: str, keys: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
+        for start in range(0, len(keys), CHUNK):
+            part = keys[start : start + CHUNK]
+            yield from self._database.execute(sql.format(",".join("?" * len(part))), part)
+
+
+def _split(keys: Iterable[str], find: Callable[[Sequence[str]], dict[str, int]]) -> tuple[list[int], list[str]]:
+    distinct = list(dict.fromkeys(keys))
+    rows = find(distinct)
+    return [rows[key] for key in distinct if key in rows], [key for key in distinct if key not in rows]

@@ -1,0 +1,302 @@
+"""
+Nearest rows: exactly by inner product for continuations, approximately by cosine for neighbours.
+
+Building and querying the Annoy index share this file, because they must agree on metric and dimension.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from annoy import AnnoyIndex
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+BLOCK_ROWS = 4096
+FIRST_BLOCK_ROWS, MOST_BLOCK_ROWS = 4096, 16384
+LEAST = np.finfo(np.float32).min
+NO_ROWS: Rows = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class RankingVectors:
+    """
+    The vectors z that continuations are ranked by, by falling norm, their axes turned so that the first carry the most.
+
+    Attributes:
+        heads: float32, shape (n_rows, n_head). The leading half of the axes.
+        tails: float32, shape (n_rows, n_factors - n_head). The others.
+        norms: float32, shape (n_rows,). |z|, falling.
+        tail_norms: float32, shape (n_rows,). The length of each row of *tails*.
+
+    """
+
+    heads: Floats
+    tails: Floats
+    norms: Floats
+    tail_norms: Floats
+
+    @classmethod
+    def split(cls, vectors: Floats) -> Self:
+        """Split *vectors*, float32, shape (n_rows, n_factors), rows by falling norm, axes by falling weight."""
+        n_head = head_length(vectors.shape[1])
+        heads, tails = np.ascontiguousarray(vectors[:, :n_head]), np.ascontiguousarray(vectors[:, n_head:])
+        return cls(heads, tails, np.linalg.norm(vectors, axis=1), np.linalg.norm(tails, axis=1))
+
+    def __len__(self) -> int:
+        return len(self.norms)
+
+    def score(self, rows: Rows, query: Floats) -> Floats:
+        """
+        Score *rows* the one way that ends up in an answer.
+
+        Each row is a dot product of its own, so a score does not depend on which other rows, or how many other
+        playlists, were scored along with it; a matrix product does not promise that.
+
+        Returns:
+            float32, shape (n_rows,).
+
+        """
+        n_head = self.heads.shape[1]
+        heads, tails = np.vecdot(self.heads[rows], query[:n_head]), np.vecdot(self.tails[rows], query[n_head:])
+        return np.asarray(heads + tails, np.float32)
+
+
+def head_length(n_factors: int) -> int:
+    """How many of *n_factors* axes a search looks at first."""
+    return (n_factors + 1) // 2
+
+
+def leading_axes(vectors: Floats) -> Floats:
+    """
+    The rotation that turns the axes of *vectors* so that the first carry the most of them, the next the second most.
+
+    Inner products, and so all answers, stay what they are.
+
+    Args:
+        vectors: float32, shape (n_rows, n_factors).
+
+    Returns:
+        float32, shape (n_factors, n_factors), orthonormal; turn vectors by `vectors @ rotation`.
+
+    """
+    _, axes = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
+    return np.ascontiguousarray(axes[:, ::-1], np.float32)
+
+
+class _Pool:
+    """The best rows that one query has met so far, and the score that a further row has to reach."""
+
+    def __init__(self, query: Floats, vectors: RankingVectors, k: int, excluded: Rows):
+        n_head = vectors.heads.shape[1]
+        self.head, self._tail = query[:n_head], query[n_head:]
+        self._length, self._tail_length = np.linalg.norm(query), np.linalg.norm(self._tail)
+        self._vectors, self._k, self._excluded = vectors, k, excluded
+        # Two ways of summing the same products differ by less than this; it is kept as a margin.
+        self._rounding = 2 * len(query) * np.finfo(np.float32).eps * self._length * vectors.norms[0]
+        self._threshold = np.float32(-np.inf)
+        self._scores, self.rows = np.empty(0, np.float32), NO_ROWS
+
+    def end(self) -> int:
+        """The row from which on |query| * |row| cannot reach the threshold."""
+        if self._threshold <= 0:
+            return len(self._vectors)
+        return len(self._vectors) - int(self._vectors.norms[::-1].searchsorted(self._threshold / self._length))
+
+    def add(self, heads: Floats, start: int) -> None:
+        """
+        Look at a block of rows that begins at *start*, of which the inner products of the *heads* are known.
+
+        What is missing of a row's score is at most |tail of query| * |tail of row|, so few rows need their tails read.
+        """
+        stop = start + len(heads)
+        first, last = self._excluded.searchsorted((start, stop))
+        if first < last:
+            heads[self._excluded[first:last] - start] = -np.inf
+        if self._threshold == -np.inf and len(heads) > self._k:
+            self._raise_threshold(self._complete(heads, np.argpartition(heads, -self._k)[-self._k :], start))
+        reach = self._vectors.tail_norms[start:stop] * self._tail_length
+        reach += heads
+        found = (reach >= max(self._threshold, LEAST)).nonzero()[0]
+        if len(found):
+            self._scores = np.concatenate((self._scores, self._complete(heads, found, start)))
+            self.rows = np.concatenate((self.rows, found + start))
+            self._keep_best()
+
+    def _complete(self, heads: Floats, found: Rows, start: int) -> Floats:
+        """The scores of the rows *found* in a block, counted from its *start*, tails included."""
+        return heads[found] + self._vectors.tails.take(found + start, axis=0) @ self._tail
+
+    def _keep_best(self) -> None:
+        if len(self._scores) >= self._k:
+            self._raise_threshold(self._scores)
+            kept = self._scores >= self._threshold
+            self._scores, self.rows = self._scores[kept], self.rows[kept]
+
+    def _raise_threshold(self, scores: Floats) -> None:
+        """As there are rows of *scores*, a row below the k-th of them cannot be among the best k."""
+        excess = len(scores) - self._k
+        self._threshold = np.partition(scores, excess)[excess] - self._rounding
+
+
+def search_exactly(queries: Floats, vectors: RankingVectors, k: int, excluded: Sequence[Rows]) -> list[Rows]:
+    """
+    Find, for each query, every row that can be among its best *k* by inner product.
+
+    Rows come by falling norm, so a query is done where |query| * |row| cannot reach its k-th score any more; and of
+    the rows before that, the leading axes alone already rule out most. Queries are asked together, one matrix product
+    for each block of rows, each query leaving when it is done; blocks grow, and end where the last query is done.
+
+    Args:
+        queries: float32, shape (n_queries, n_factors).
+        vectors: what is searched.
+        k: how many are wanted, 1 or more.
+        excluded: for each query, the rows it must not be given, ascending.
+
+    Returns:
+        For each query int64 row numbers in no order: at least its best *k* and those tied with them up to rounding,
+        or all rows that are not excluded where there are no more than *k*.
+
+    """
+    pools = [_Pool(query, vectors, k, rows) for query, rows in zip(queries, excluded, strict=True)]
+    heads = np.ascontiguousarray(queries[:, : vectors.heads.shape[1]])
+    ends = np.full(len(queries), len(vectors))
+    start, size = 0, FIRST_BLOCK_ROWS
+    while len(active := np.flatnonzero(ends > start)):
+        block = vectors.heads[start : min(start + size, ends.max())]
+        products = heads[active] @ block.T if len(active) > 1 else (block @ heads[active[0]])[None]
+        for query, scores in zip(active, products, strict=True):
+            pools[query].add(scores, start)
+            ends[query] = pools[query].end()
+        start, size = start + len(block), min(2 * size, MOST_BLOCK_ROWS)
+    return [pool.rows for pool in pools]
+
+
+def search_neighbours_exactly(queries: Floats, vectors: Floats, k: int, block_rows: int = BLOCK_ROWS) -> Rows:
+    """
+    Find the *k* rows of highest cosine to each query by looking at every row.
+
+    Args:
+        queries: float32, shape (n_queries, n_factors).
+        vectors: float32, shape (n_rows, n_factors).
+        k: how many are wanted, at most n_rows.
+        block_rows: rows per matrix product.
+
+    Returns:
+        int64, shape (n_queries, k), nearest first.
+
+    """
+    best = np.empty((len(queries), 0), np.float32)
+    rows = np.empty((len(queries), 0), np.int64)
+    for start in range(0, len(vectors), block_rows):
+        block = unit(vectors[start : start + block_rows])
+        numbers = np.broadcast_to(np.arange(start, start + len(block)), (len(queries), len(block)))
+        best = np.concatenate((best, queries @ block.T), axis=1)
+        rows = np.concatenate((rows, numbers), axis=1)
+        order = np.argsort(-best, axis=1, kind="stable")[:, :k]
+        best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
+    return rows
+
+
+def unit(vectors: Floats) -> Floats:
+    """float32, same shape: each row divided by its Euclidean norm; a row of zeros stays as it is."""
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.where(norms > 0, norms, 1), np.float32)
+
+
+class NeighbourIndex:
+    """An Annoy index over unit vectors, memory-mapped from one file."""
+
+    METRIC: Literal["angular"] = "angular"
+
+    def __init__(self, path: Path, n_factors: int):
+        """
+        Open the index in *path*, built over vectors of *n_factors*.
+
+        Raises:
+            OSError: the file is missing or its size does not fit *n_factors*.
+
+        """
+        self._index = AnnoyIndex(n_factors, self.METRIC)
+        self._index.load(str(path))
+
+    @classmethod
+    def build(cls, path: Path, vectors: Floats, n_trees: int, seed: int) -> Self:
+        """
+        Build the index of *vectors* straight into the file *path* and open it.
+
+        Args:
+            path: the file to write; it must not exist.
+            vectors: float32, shape (n_rows, n_factors); their lengths do not matter.
+            n_trees: more trees find more of the true neighbours and take more room.
+            seed: of the random splits.
+
+        """
+        n_rows, n_factors = vectors.shape
+        index = AnnoyIndex(n_factors, cls.METRIC)
+        index.on_disk_build(str(path))
+        index.set_seed(seed)
+        for start in range(0, n_rows, BLOCK_ROWS):
+            for row, vector in enumerate(unit(vectors[start : start + BLOCK_ROWS]).tolist(), start):
+                index.add_item(row, vector)
+        index.build(n_trees)
+        index.unload()
+        path.chmod(0o644)  # Annoy lets its owner alone read; the service may run as another user than the trainer
+        return cls(path, n_factors)
+
+    def __len__(self) -> int:
+        return int(self._index.get_n_items())
+
+    @property
+    def n_trees(self) -> int:
+        return int(self._index.get_n_trees())
+
+    def search(self, query: Floats, k: int, effort: int) -> Rows:
+        """
+        Find about the *k* nearest rows to *query*.
+
+        Args:
+            query: float32, shape (n_factors,).
+            k: how many are wanted.
+            effort: how many rows to look at, over all trees (Annoy's `search_k`).
+
+        Returns:
+            int64, at most *k* rows, nearest first.
+
+        """
+        return np.asarray(self._index.get_nns_by_vector(query.tolist(), k, effort), np.int64)
+
+    def recall(self, vectors: Floats, queries: Rows, truth: Rows, effort: int) -> float:
+        """The share of *truth*, the exact neighbours of the rows *queries* of *vectors*, that a search finds."""
+        k = truth.shape[1]
+        found = (self.search(vectors[query], k, effort) for query in queries)
+        hits = sum(len(np.intersect1d(rows, true)) for rows, true in zip(found, truth, strict=True))
+        return hits / truth.size
+
+    def calibrate(self, vectors: Floats, target: float, k: int, seed: int, n_queries: int = 300) -> int:
+        """
+        Find the least effort, among powers of the square root of two, whose recall of the top *k* reaches *target*.
+
+        Args:
+            vectors: float32, shape (n_rows, n_factors), those that the index was built from.
+            target: wanted recall against exact search, 0 to 1.
+            k: how many neighbours are compared.
+            seed: of the sample of rows that are asked.
+            n_queries: size of that sample.
+
+        Returns:
+            The effort, at most what looks at every row of every tree.
+
+        """
+        n_rows = len(vectors)
+        queries = np.random.default_rng(seed).choice(n_rows, min(n_queries, n_rows), replace=False)
+        truth = search_neighbours_exactly(unit(vectors[queries]), vectors, min(k, n_rows))
+        limit = n_rows * self.n_trees
+        effort = float(k)
+        while effort < limit and self.recall(vectors, queries, truth, round(effort)) < target:
+            effort *= 2**0.5
+        return min(round(effort), limit)

@@ -1,0 +1,127 @@
+"""
+Versions side by side in one directory, one of them current.
+
+    models/
+        CURRENT                 the name of the served version
+        20261121T211155Z-3f2a9c/    a version
+        .staging-.../           a version being written; nobody reads it
+        .lock                   held by whoever writes
+
+A version is written to a staging directory, synchronised to disk, renamed, and then named in `CURRENT`, which is
+itself replaced by a rename. So a reader sees the old version or the new one, whole, whatever is killed when.
+"""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from service.engine.artifacts import MANIFEST
+from service.engine.errors import NoModel, StoreBusy
+
+CURRENT = "CURRENT"
+LOCK = ".lock"
+STAGING = ".staging-"
+
+
+@dataclass(frozen=True)
+class Store:
+    """The directory *root* that holds the versions of a model."""
+
+    root: Path
+
+    def current(self) -> Path:
+        """
+        The directory of the served version.
+
+        Raises:
+            NoModel: there is none, or what `CURRENT` names is gone.
+
+        """
+        train = f"publish one with: python -m trainer train DATA --models {self.root}"
+        try:
+            name = (self.root / CURRENT).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            where = "holds no published version" if self.root.is_dir() else "does not exist"
+            raise NoModel(f"{self.root} {where}; {train}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise NoModel(f"{self.root / CURRENT} cannot be read: {error}; {train}") from error
+        if name not in self.versions():
+            raise NoModel(f"{self.root / CURRENT} names {name!r}, which is not a version in {self.root}; {train}")
+        return self.root / name
+
+    def versions(self) -> list[str]:
+        """The names of all versions, the oldest first."""
+        return sorted(path.parent.name for path in self.root.glob(f"[!.]*/{MANIFEST}"))
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """
+        Hold the store's writing lock, and clear away what a killed run left behind.
+
+        Raises:
+            StoreBusy: another process holds it.
+            OSError: the store cannot be written to.
+
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / LOCK).open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StoreBusy(f"another run is writing to {self.root}; wait for it to end") from None
+            for left in self.root.glob(f"{STAGING}*"):
+                shutil.rmtree(left, ignore_errors=True)
+            yield
+
+    @contextlib.contextmanager
+    def staging(self, version: str) -> Iterator[Path]:
+        """A new empty directory for the files of *version*, removed at the end unless it was published."""
+        directory = self.root / f"{STAGING}{version}"
+        directory.mkdir()
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def publish(self, staged: Path) -> Path:
+        """
+        Make the version staged in *staged* the current one.
+
+        Returns:
+            Its directory.
+
+        """
+        for path in (*staged.iterdir(), staged):
+            _synchronize(path)
+        directory = self.root / staged.name.removeprefix(STAGING)
+        staged.rename(directory)
+        _synchronize(self.root)
+        self._point_at(directory.name)
+        return directory
+
+    def _point_at(self, version: str) -> None:
+        pointer = self.root / f"{STAGING}{CURRENT}"
+        pointer.write_text(f"{version}\n", encoding="utf-8")
+        _synchronize(pointer)
+        pointer.replace(self.root / CURRENT)
+        _synchronize(self.root)
+
+
+def new_version(now: datetime | None = None) -> str:
+    """A name for a version made *now*; names sort by time."""
+    moment = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+    return f"{moment}-{secrets.token_hex(3)}"
+
+
+def _synchronize(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

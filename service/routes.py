@@ -1,0 +1,130 @@
+"""The endpoints: validate, one call, shape the answer."""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, cast
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.routing import APIRoute
+
+from service.engine import Playlist, Recommender
+from service.model import ServedModel
+from service.schemas import (
+    PROBLEM_CONTENT,
+    LiveResponse,
+    ReadyResponse,
+    RecommendRequest,
+    RecommendResponse,
+    SearchQuery,
+    SearchResponse,
+    SimilarArtistsResponse,
+    SimilarQuery,
+    SimilarTracksResponse,
+)
+
+
+class StrictJSONRequest(Request):
+    """A request whose body is read by orjson, which refuses what is not JSON: lone surrogates, NaN, endless nesting."""
+
+    async def json(self) -> Any:
+        return orjson.loads(await self.body())
+
+
+class StrictJSONRoute(APIRoute):
+    """A route that reads its body so."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_strictly(request: Request) -> Response:
+            return await handle(StrictJSONRequest(request.scope, request.receive))
+
+        return handle_strictly
+
+
+router = APIRouter(route_class=StrictJSONRoute)
+
+INVALID: dict[int | str, dict[str, Any]] = {
+    422: {"description": "The request is not valid.", "content": PROBLEM_CONTENT}
+}
+UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "The seed is not known.", "content": PROBLEM_CONTENT}}
+NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "No model is open.", "content": PROBLEM_CONTENT}}
+
+
+def served_recommender(request: Request) -> Recommender:
+    """The recommender of the application; NoModel where it has none."""
+    return cast(ServedModel, request.app.state.model).recommender()
+
+
+Served = Annotated[Recommender, Depends(served_recommender)]
+
+
+class Answer(Response):
+    """
+    JSON by orjson, which knows the engine's dataclasses.
+
+    The declared response models document the answer; building and validating one costs more than the answer itself.
+    """
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return orjson.dumps(content)
+
+
+@router.post("/recommend", response_model=RecommendResponse, responses=INVALID | NOT_READY, tags=["recommendations"])
+async def recommend(body: RecommendRequest, served: Served) -> Response:
+    """
+    Continue a playlist.
+
+    The answer holds exactly `k` tracks, unless the catalogue is too small for that. What is not known is listed,
+    never an error.
+    """
+    playlist = Playlist(body.tracks, body.artists, body.title, body.exclude)
+    answer = served.recommend([playlist], body.k)[0]
+    return Answer(
+        {
+            "model": served.manifest.version,
+            "strategy": answer.strategy,
+            "unknown": answer.unknown,
+            "tracks": answer.tracks,
+        }
+    )
+
+
+@router.get(
+    "/similar",
+    response_model=SimilarTracksResponse | SimilarArtistsResponse,
+    responses=INVALID | UNKNOWN | NOT_READY,
+    tags=["recommendations"],
+)
+async def similar(query: Annotated[SimilarQuery, Query()], served: Served) -> Response:
+    """Find the tracks nearest to tracks, or the artists nearest to artists; the score is the cosine."""
+    version = served.manifest.version
+    if query.track:
+        return Answer({"model": version, "tracks": served.similar_tracks(query.track, query.k)})
+    return Answer({"model": version, "artists": served.similar_artists(query.artist, query.k)})
+
+
+@router.get("/search", response_model=SearchResponse, responses=INVALID | NOT_READY, tags=["catalogue"])
+async def search(query: Annotated[SearchQuery, Query()], served: Served) -> Response:
+    """Find tracks by words of their name and artist, the most popular first: the ids that other calls take."""
+    return Answer({"model": served.manifest.version, "tracks": served.search(query.q, query.k)})
+
+
+@router.get("/model", responses=NOT_READY, tags=["operations"])
+async def model(served: Served) -> dict[str, Any]:
+    """The manifest of the served version, with its metrics."""
+    return served.manifest.content()
+
+
+@router.get("/health/live", response_model=LiveResponse, tags=["operations"])
+async def live() -> Response:
+    """Whether the process answers at all."""
+    return Answer({"status": "live"})
+
+
+@router.get("/health/ready", response_model=ReadyResponse, responses=NOT_READY, tags=["operations"])
+async def ready(served: Served) -> Response:
+    """Whether a model is open; if not, why."""
+    return Answer({"status": "ready", "model": served.manifest.version})

@@ -1,0 +1,151 @@
+"""Requests and responses; their texts and examples are the API reference."""
+
+from http import HTTPStatus
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+
+MOST_TRACKS = 1_000
+MOST_ARTISTS = 1_000
+MOST_EXCLUDED = 10_000
+MOST_TITLE_CHARACTERS = 1_000
+MOST_ANSWERS = 500
+
+
+class RecommendRequest(BaseModel):
+    """A playlist to continue. All fields are optional; with nothing that is known, the answer is what is popular."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"title": "late night jazz", "k": 10}]})
+
+    tracks: list[StrictStr] = Field([], max_length=MOST_TRACKS, description="Ids of the tracks that it holds.")
+    artists: list[StrictStr] = Field(
+        [], max_length=MOST_ARTISTS, description="Ids or names of artists that it names beside its tracks."
+    )
+    title: StrictStr = Field("", max_length=MOST_TITLE_CHARACTERS, description="Its title.")
+    k: StrictInt = Field(100, ge=1, le=MOST_ANSWERS, description="How many tracks are wanted.")
+    exclude: list[StrictStr] = Field(
+        [], max_length=MOST_EXCLUDED, description="Ids of tracks that must not be recommended."
+    )
+
+
+class SimilarQuery(BaseModel):
+    """Tracks or artists, one or several, whose neighbours are wanted: of all of them together."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    track: list[str] = Field([], max_length=MOST_TRACKS, description="Id of a track; may repeat.")
+    artist: list[str] = Field([], max_length=MOST_ARTISTS, description="Id or name of an artist; may repeat.")
+    k: int = Field(20, ge=1, le=MOST_ANSWERS, description="How many are wanted.")
+
+    @model_validator(mode="after")
+    def _names_one_kind(self) -> Self:
+        if bool(self.track) == bool(self.artist):
+            raise ValueError("give one or more of track, or one or more of artist, and not both")
+        return self
+
+
+class SearchQuery(BaseModel):
+    """Words of a track's name and artist."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    q: Annotated[str, Field(min_length=1, max_length=MOST_TITLE_CHARACTERS)] = Field(
+        description="Words of the name and the artist; the last may be unfinished."
+    )
+    k: int = Field(20, ge=1, le=MOST_ANSWERS, description="How many are wanted at most.")
+
+
+class ArtistAnswer(BaseModel):
+    id: str
+    name: str
+
+
+class TrackAnswer(BaseModel):
+    id: str
+    name: str
+    artist: ArtistAnswer | None
+
+
+class ScoredTrackAnswer(TrackAnswer):
+    score: float = Field(description="Inner product for `fold-in`, playlists for `popular`, cosine for neighbours.")
+
+
+class ScoredArtistAnswer(ArtistAnswer):
+    score: float = Field(description="Cosine.")
+
+
+class FoundTrackAnswer(TrackAnswer):
+    popularity: int = Field(description="In how many playlists of the training data it is.")
+
+
+class UnknownAnswer(BaseModel):
+    tracks: list[str]
+    artists: list[str]
+    title: bool = Field(description="Whether a title was given of which no word is known.")
+
+
+class RecommendResponse(BaseModel):
+    model: str = Field(description="The version of the model that answered.")
+    strategy: Literal["fold-in", "popular"] = Field(
+        description="`fold-in` where anything of the playlist is known, else `popular`."
+    )
+    unknown: UnknownAnswer = Field(description="What the catalogue does not know of the playlist.")
+    tracks: list[ScoredTrackAnswer] = Field(description="Best first; none a seed or excluded, none twice.")
+
+
+class SimilarTracksResponse(BaseModel):
+    model: str
+    tracks: list[ScoredTrackAnswer]
+
+
+class SimilarArtistsResponse(BaseModel):
+    model: str
+    artists: list[ScoredArtistAnswer]
+
+
+class SearchResponse(BaseModel):
+    model: str
+    tracks: list[FoundTrackAnswer] = Field(description="The most popular first.")
+
+
+class LiveResponse(BaseModel):
+    status: Literal["live"]
+
+
+class ReadyResponse(BaseModel):
+    status: Literal["ready"]
+    model: str
+
+
+class FieldFault(BaseModel):
+    """One fault of a request."""
+
+    field: str = Field(description="Where it lies, such as `body.tracks.3` or `query.k`.")
+    reason: str
+
+
+class Problem(BaseModel):
+    """Every error, as RFC 9457 has it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "title": HTTPStatus.UNPROCESSABLE_ENTITY.phrase,
+                    "status": 422,
+                    "detail": "body.k: Input should be less than or equal to 500",
+                    "errors": [{"field": "body.k", "reason": "Input should be less than or equal to 500"}],
+                }
+            ]
+        }
+    )
+
+    type: str = "about:blank"
+    title: str = Field(description="The HTTP status in words.")
+    status: int
+    detail: str = Field(description="What was expected, what came and what to do.")
+    errors: list[FieldFault] = Field([], description="The faults of the request one by one.")
+
+
+PROBLEM_CONTENT: dict[str, Any] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}

@@ -1,0 +1,127 @@
+"""`python -m trainer`: arguments to a config, config to the pipeline, failures to one line and an exit code."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+# OpenBLAS reads this when it is loaded: its threads would fight with those of implicit.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from service.engine import EngineError
+from trainer import pipeline
+from trainer.config import FULL, PROFILES, TrainingConfig
+from trainer.errors import TrainerError
+from trainer.sources.synthetic import synthesize
+
+FAILED, INTERRUPTED = 1, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        options.run(options)
+    except (TrainerError, EngineError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")
+    except KeyboardInterrupt:
+        print("interrupted; what was published is as it was", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, as `docs/cli.md` describes it."""
+    top = argparse.ArgumentParser(prog="python -m trainer", description="Train, evaluate and publish models of Segue.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="read, fit, write, evaluate and publish; prints the version")
+    _add_data(train)
+    _add_models(train)
+    train.add_argument("--no-holdout", action="store_true", help="train on all playlists and evaluate on none")
+    _add_numbers(train)
+    train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser("evaluate", help="the protocol of RecSys Challenge 2018, beside the baselines")
+    _add_data(evaluate)
+    evaluate.add_argument(
+        "--out", type=Path, metavar="DIR", help="write challenge_set.json, answers.json, submission.csv"
+    )
+    _add_numbers(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+    challenge = commands.add_parser("challenge", help="answer a published challenge set")
+    challenge.add_argument(
+        "challenge_set", type=Path, metavar="CHALLENGE_SET", help="challenge_set.json, plain or gzipped"
+    )
+    _add_models(challenge)
+    challenge.add_argument("--out", type=Path, required=True, metavar="FILE", help="the submission, a CSV file")
+    challenge.add_argument("--team", default="Segue", help="for the submission's first line (default: %(default)s)")
+    challenge.add_argument("--email", default="", help="for the submission's first line")
+    challenge.set_defaults(run=_challenge)
+
+    synthetic = commands.add_parser("synthesize", help="write a planted world in the Million Playlist Dataset's format")
+    synthetic.add_argument("out", type=Path, metavar="OUT", help="a directory, or a zip file where the name ends so")
+    synthetic.add_argument("--playlists", type=int, required=True, metavar="N", help="1 to 1,000,000")
+    synthetic.add_argument("--seed", type=int, default=0, help="the same seed makes the same world (default: 0)")
+    synthetic.set_defaults(run=lambda options: synthesize(options.out, options.playlists, options.seed))
+    return top
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "data",
+        type=Path,
+        nargs="+",
+        metavar="DATA",
+        help="the Million Playlist Dataset's zip, a directory of its slices, or a slice, plain or gzipped",
+    )
+
+
+def _add_models(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--models", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
+
+
+def _add_numbers(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("numbers", "of the profile, unless set one by one")
+    group.add_argument("--profile", choices=PROFILES, default="full", help="default: %(default)s")
+    for number in fields(TrainingConfig):
+        group.add_argument(
+            f"--{number.name.replace('_', '-')}",
+            type=type(getattr(FULL, number.name)),
+            metavar="N",
+            help=f"{number.metadata['help']} (full: {getattr(FULL, number.name)})",
+        )
+
+
+def _config(options: argparse.Namespace) -> TrainingConfig:
+    given = {number.name: getattr(options, number.name) for number in fields(TrainingConfig)}
+    return replace(PROFILES[options.profile], **{name: value for name, value in given.items() if value is not None})
+
+
+def _train(options: argparse.Namespace) -> None:
+    print(pipeline.train(options.data, options.models, _config(options), not options.no_holdout).version)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    print(pipeline.evaluate(options.data, _config(options), options.out))
+
+
+def _challenge(options: argparse.Namespace) -> None:
+    count = pipeline.answer_challenge(options.challenge_set, options.models, options.out, options.team, options.email)
+    print(f"{count:,} playlists answered in {options.out}")
+
+
+def _fail(reason: str) -> int:
+    print(f"error: {reason}", file=sys.stderr)
+    return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

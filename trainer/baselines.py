@@ -1,0 +1,141 @@
+"""
+The yardsticks: what Segue has to beat, each answering a task with track ids as Segue does.
+
+All learn from the same playlists as Segue, and fill what they cannot rank with popularity.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from service.engine import Ragged
+from service.engine.features import normalize_title
+from trainer.challenge import Task
+from trainer.dataset import Dataset
+from trainer.factorize import als, cosine
+
+Floats = NDArray[np.float32]
+
+
+class Continuer(Protocol):
+    """Whatever answers tasks with ids of tracks."""
+
+    def recommend(self, tasks: Sequence[Task], k: int) -> list[list[str]]:
+        """*k* ids for each of *tasks*, best first, none of them a seed."""
+        ...
+
+
+class Popularity:
+    """The tracks of the most playlists."""
+
+    def __init__(self, dataset: Dataset):
+        self.track_ids = np.array(dataset.vocabulary.track_ids, object)
+        self.popularity = dataset.popularity()
+        self.order = np.lexsort((np.argsort(np.argsort(self.track_ids)), -self.popularity))
+        self._rows = {id_: row for row, id_ in enumerate(dataset.vocabulary.track_ids)}
+
+    def recommend(self, tasks: Sequence[Task], k: int) -> list[list[str]]:
+        return [self.fill([], seeds, k) for seeds in self.seed_rows(tasks)]
+
+    def seed_rows(self, tasks: Sequence[Task]) -> list[list[int]]:
+        """The rows of the known seeds of each of *tasks*."""
+        known = ([self._rows.get(seed.track_id) for seed in task.seeds] for task in tasks)
+        return [[row for row in rows if row is not None] for rows in known]
+
+    def fill(self, ranked: Sequence[int] | NDArray[Any], seeds: Sequence[int], k: int) -> list[str]:
+        """The ids of the *ranked* rows, then of popular ones, none of them among *seeds*, *k* in all."""
+        head = np.concatenate((np.asarray(ranked, np.int64), self.order[: k + len(seeds) + len(ranked)]))
+        _, first = np.unique(head, return_index=True)
+        rows = head[np.sort(first)]
+        return list(self.track_ids[rows[~np.isin(rows, seeds)][:k]])
+
+
+class _ImplicitModel:
+    """A model of implicit's own, asked with implicit's own `recommend`."""
+
+    def __init__(self, dataset: Dataset, popularity: Popularity, model: Any, **options: Any):
+        self._popularity, self._model, self._options = popularity, model, options
+        model.fit(_binary(dataset.tracks, len(popularity.track_ids)), show_progress=False)
+
+    def recommend(self, tasks: Sequence[Task], k: int) -> list[list[str]]:
+        seeds = self._popularity.seed_rows(tasks)
+        matrix = _binary(Ragged.of(seeds), len(self._popularity.track_ids))
+        users = np.arange(len(tasks))
+        rows, scores = self._model.recommend(users, matrix, N=k, filter_already_liked_items=True, **self._options)
+        ranked = [
+            found[(found >= 0) & (score > 0)] if known else []
+            for found, score, known in zip(rows, scores, seeds, strict=True)
+        ]
+        return [self._popularity.fill(found, known, k) for found, known in zip(ranked, seeds, strict=True)]
+
+
+class ItemCosine(_ImplicitModel):
+    """Item-item cosine: a track scores the cosines of those seeds that have it among their 1,000 nearest."""
+
+    def __init__(self, dataset: Dataset, popularity: Popularity):
+        super().__init__(dataset, popularity, cosine(1000))
+
+
+class PlainALS(_ImplicitModel):
+    """ALS on tracks alone with 64 factors and alpha 9, each playlist folded in by implicit itself."""
+
+    def __init__(self, dataset: Dataset, popularity: Popularity, seed: int):
+        super().__init__(dataset, popularity, als(64, 9.0, 0.05, 15, seed), recalculate_user=True)
+
+
+class PlaylistNeighbours:
+    """
+    The playlist kNN of the challenge's ninth-placed team.
+
+    Playlists are L2-normalised track vectors, each seed weighs 1 / ((popularity - 1)^0.35 + 1), similarities are
+    shifted to 0..1 and squared over the nearest 1,000 playlists, and their tracks summed. For a title alone the
+    playlists of the same normalised title count alike.
+    (Teinemaa, Tax and Bentes, "Automatic Playlist Continuation through a Composition of Collaborative Filters", 2018.)
+    """
+
+    NEAREST = 1000
+    EXPONENT = 0.35
+
+    def __init__(self, dataset: Dataset, popularity: Popularity):
+        self._popularity = popularity
+        self._playlists = _binary(dataset.tracks, len(popularity.track_ids))
+        lengths = np.sqrt(np.diff(self._playlists.indptr)).astype(np.float32)
+        normalized = self._playlists.copy()
+        normalized.data /= np.repeat(lengths, np.diff(self._playlists.indptr))
+        self._columns = normalized.T.tocsr()
+        self._weights = 1 / ((popularity.popularity - 1.0) ** self.EXPONENT + 1)
+        self._titled: dict[str, list[int]] = defaultdict(list)
+        for index, title in enumerate(dataset.titles):
+            self._titled[normalize_title(title)].append(index)
+
+    def recommend(self, tasks: Sequence[Task], k: int) -> list[list[str]]:
+        seeds = self._popularity.seed_rows(tasks)
+        return [self._continue(task, known, k) for task, known in zip(tasks, seeds, strict=True)]
+
+    def _continue(self, task: Task, seeds: Sequence[int], k: int) -> list[str]:
+        nearest, similarities = self._nearest(task, seeds)
+        scores = self._playlists[nearest].T @ similarities
+        scores[list(seeds)] = 0
+        ranked = np.lexsort((-self._popularity.popularity, -scores))[: k + len(seeds)]
+        return self._popularity.fill(ranked[scores[ranked] > 0], seeds, k)
+
+    def _nearest(self, task: Task, seeds: Sequence[int]) -> tuple[NDArray[np.int64], Floats]:
+        if not len(seeds):
+            same = np.array(self._titled.get(normalize_title(task.title), []) if task.title else [], np.int64)
+            return same, np.ones(len(same), np.float32)
+        similarities = np.asarray(self._columns[list(seeds)].T @ self._weights[list(seeds)]).ravel()
+        nearest = np.argsort(-similarities, kind="stable")[: self.NEAREST]
+        nearest = nearest[similarities[nearest] > 0]
+        # The least similar of all playlists shares nothing, so the range to shift begins at 0 already.
+        return nearest, (similarities[nearest] / similarities[nearest].max()).astype(np.float32) ** 2
+
+
+def _binary(tracks: Ragged, n_tracks: int) -> "csr_matrix[np.float32]":
+    ones = np.ones(len(tracks.rows), np.float32)
+    matrix: csr_matrix[np.float32] = csr_matrix((ones, tracks.rows, tracks.offsets), shape=(len(tracks), n_tracks))
+    matrix.sort_indices()
+    return matrix

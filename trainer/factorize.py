@@ -1,0 +1,60 @@
+"""Alternating least squares by implicit; the only file that imports it."""
+
+import os
+from collections.abc import Callable
+from importlib.metadata import version
+
+import numpy as np
+from implicit.cpu.als import AlternatingLeastSquares
+from implicit.nearest_neighbours import CosineRecommender
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from trainer.config import TrainingConfig
+
+Floats = NDArray[np.float32]
+
+
+def factorize(
+    confidences: "csr_matrix[np.float32]", config: TrainingConfig, step: Callable[[], object] = lambda: None
+) -> Floats:
+    """
+    Fit one vector for each column of *confidences*.
+
+    implicit reads a stored value as the confidence c of a preference of 1, so its own alpha stays 1.
+
+    Args:
+        confidences: float32 CSR, shape (n_playlists, n_features).
+        config: factors, regularization, iterations and seed are of use here.
+        step: called after each iteration.
+
+    Returns:
+        float32, shape (n_features, n_factors).
+
+    """
+    model = als(config.factors, 1.0, config.regularization, config.iterations, config.seed)
+    with threadpool_limits(1, "blas"):  # implicit has threads of its own, and BLAS's would fight with them
+        model.fit(confidences, show_progress=False, callback=lambda *_: step())
+    return np.asarray(model.item_factors, np.float32)
+
+
+def als(factors: int, alpha: float, regularization: float, iterations: int, seed: int) -> AlternatingLeastSquares:
+    """Implicit's own model, for those who compare with it."""
+    return AlternatingLeastSquares(
+        factors=factors,
+        alpha=alpha,
+        regularization=regularization,
+        iterations=iterations,
+        random_state=seed,
+        num_threads=os.cpu_count() or 1,
+    )
+
+
+def cosine(neighbours: int) -> CosineRecommender:
+    """Implicit's item-item cosine, keeping so many *neighbours* of each item."""
+    return CosineRecommender(K=neighbours)
+
+
+def implicit_version() -> str:
+    return version("implicit")

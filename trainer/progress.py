@@ -1,0 +1,33 @@
+"""Progress on standard error: a bar on a terminal, a line every few seconds anywhere else."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+BAR = "{desc:<11} {percentage:3.0f}%|{bar:28}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
+LINE = "{desc:<11} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}]\n"
+
+
+def progress(total: float, what: str, unit: str = "", in_bytes: bool = False) -> "tqdm[Any]":
+    """
+    A progress display for *total* steps of *what*, to be used as a context manager and told of steps by `update`.
+
+    Logs keep whole lines only, so where nobody watches a terminal each report ends in one.
+    """
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=what,
+        unit=unit,
+        unit_scale=in_bytes or total >= 100_000,
+        file=sys.stderr,
+        mininterval=0.1 if terminal else 5,
+        bar_format=BAR if terminal else LINE,
+        dynamic_ncols=terminal,
+    )
+
+
+def say(what: str) -> None:
+    """Print one line about a step."""
+    print(what, file=sys.stderr, flush=True)
