@@ -1,15 +1,11 @@
 """`python -m trainer`: arguments to a config, config to the pipeline, failures to one line and an exit code."""
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-
-# OpenBLAS reads this when it is loaded: its threads would fight with those of implicit.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from service.engine import EngineError
 from trainer import pipeline

@@ -4,6 +4,7 @@ The yardsticks: what Segue has to beat, each answering a task with track ids as 
 All learn from the same playlists as Segue, and fill what they cannot rank with popularity.
 """
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -59,7 +60,9 @@ class _ImplicitModel:
 
     def __init__(self, dataset: Dataset, popularity: Popularity, model: Any, **options: Any):
         self._popularity, self._model, self._options = popularity, model, options
-        model.fit(_binary(dataset.tracks, len(popularity.track_ids)), show_progress=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Method expects CSR input")  # of its own making
+            model.fit(_binary(dataset.tracks, len(popularity.track_ids)), show_progress=False)
 
     def recommend(self, tasks: Sequence[Task], k: int) -> list[list[str]]:
         seeds = self._popularity.seed_rows(tasks)

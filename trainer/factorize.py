@@ -15,6 +15,9 @@ from trainer.config import TrainingConfig
 
 Floats = NDArray[np.float32]
 
+# implicit has threads of its own, and those of BLAS would fight with them for as long as the process lives.
+threadpool_limits(1, "blas")
+
 
 def factorize(
     confidences: "csr_matrix[np.float32]", config: TrainingConfig, step: Callable[[], object] = lambda: None
@@ -34,8 +37,7 @@ def factorize(
 
     """
     model = als(config.factors, 1.0, config.regularization, config.iterations, config.seed)
-    with threadpool_limits(1, "blas"):  # implicit has threads of its own, and BLAS's would fight with them
-        model.fit(confidences, show_progress=False, callback=lambda *_: step())
+    model.fit(confidences, show_progress=False, callback=lambda *_: step())
     return np.asarray(model.item_factors, np.float32)
 
 
@@ -57,4 +59,5 @@ def cosine(neighbours: int) -> CosineRecommender:
 
 
 def implicit_version() -> str:
+    """For the manifest."""
     return version("implicit")

@@ -337,8 +337,9 @@ def _ranks(keys: Sequence[str]) -> NDArray[np.int64]:
 
 def _in_file_order(model: Model) -> Model:
     n_tracks, n_artists = len(model.track_ids), len(model.artist_ids)
-    ranking = ranking_vectors(model.vectors, model.track_artists, model.numbers["beta"])
-    norms = np.linalg.norm(ranking, axis=1)
+    beta = model.numbers["beta"]
+    vectors = model.vectors @ leading_axes(ranking_vectors(model.vectors, model.track_artists, beta))
+    norms = np.linalg.norm(ranking_vectors(vectors, model.track_artists, beta), axis=1)
     tracks = np.lexsort((_ranks(model.track_ids), -model.track_popularity, -norms))
     artists = np.lexsort((_ranks(model.artist_ids), -model.artist_popularity))
     new_rows = np.full(n_artists + 1, -1, np.int32)  # the last stands for 'no artist', which is row -1
@@ -346,7 +347,7 @@ def _in_file_order(model: Model) -> Model:
     terms = np.arange(n_tracks + n_artists, len(model.vectors))
     return replace(
         model,
-        vectors=model.vectors[np.concatenate((tracks, n_tracks + artists, terms))] @ leading_axes(ranking),
+        vectors=vectors[np.concatenate((tracks, n_tracks + artists, terms))],
         track_ids=[model.track_ids[row] for row in tracks],
         track_names=[model.track_names[row] for row in tracks],
         track_artists=new_rows[model.track_artists[tracks]],

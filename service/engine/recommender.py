@@ -271,7 +271,7 @@ def _all_known(kind: str, rows: list[int], unknown: list[str]) -> list[int]:
         raise UnknownSeed(f"the catalogue does not know the {kind} {unknown[0]!r}{more}")
     if not rows:
         raise PlaylistError(f"at least one {kind} is needed to find its neighbours")
-    return rows
+    return sorted(rows)  # so that their order does not round the answer differently
 
 
 def _recommendation(seeds: _Seeds, ranking: _Ranking, tracks: Mapping[int, Track]) -> Recommendation:

@@ -1,0 +1,101 @@
+"""Ids and names to rows and back."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.engine import Artist, Catalogue, CorruptModel, Track
+from service.engine.catalogue import write_catalogue
+
+ODD = ["", "a\0b", "🎵", "'; DROP TABLE tracks; --", "x" * 100_000, " ", "%", "ｉｄ"]
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
+    path = tmp_path_factory.mktemp("catalogue") / "catalogue #1?.sqlite"
+    tracks = [
+        ("t:creep", "Creep", 0, 9),
+        ("t:karma", "Karma Police", 0, 5),
+        ("t:joga", "Jóga", 1, 7),
+        ("t:none", "", None, 1),
+    ]
+    tracks += [(id_, "odd", None, 1) for id_ in ODD]
+    artists = [("a:radiohead", "Radiohead", 9), ("a:bjork", "Björk", 7), ("a:other", "RADIOHEAD", 1), ("Creep", "x", 1)]
+    write_catalogue(path, tracks, artists, ["chill", "jazz"], ["hill", "chil"])
+    opened = Catalogue.open(path)
+    yield opened
+    opened.close()
+
+
+def test_known_ids_become_rows_and_unknown_ids_are_returned(catalogue: Catalogue):
+    assert catalogue.track_rows(["t:joga", "t:nope", "t:creep"]) == ([2, 0], ["t:nope"])
+
+
+def test_an_id_given_twice_counts_once(catalogue: Catalogue):
+    assert catalogue.track_rows(["t:joga", "t:joga", "?", "?"]) == ([2], ["?"])
+
+
+def test_any_string_is_a_legal_id(catalogue: Catalogue):
+    assert catalogue.track_rows(ODD) == (list(range(4, 4 + len(ODD))), [])
+    assert catalogue.track_rows(["a\0", "\0", "🎶"]) == ([], ["a\0", "\0", "🎶"])
+
+
+def test_many_ids_are_found_in_order(catalogue: Catalogue):
+    ids = [f"no {i}" for i in range(5000)] + ["t:karma"] + [f"nor {i}" for i in range(5000)]
+
+    rows, unknown = catalogue.track_rows(ids)
+
+    assert rows == [1]
+    assert unknown == ids[:5000] + ids[5001:]
+
+
+def test_an_artist_is_found_by_id_then_by_name_then_without_regard_to_case(catalogue: Catalogue):
+    assert catalogue.artist_rows(["a:bjork"]) == ([1], [])
+    assert catalogue.artist_rows(["RADIOHEAD"]) == ([2], [])
+    assert catalogue.artist_rows(["rAdIoHeAd"]) == ([0], [])
+    assert catalogue.artist_rows(["BJÖRK"]) == ([1], [])
+    assert catalogue.artist_rows(["Creep"]) == ([3], [])
+
+
+def test_an_artist_given_by_id_and_by_name_counts_once(catalogue: Catalogue):
+    assert catalogue.artist_rows(["Radiohead", "a:radiohead", "radiohead"]) == ([0], [])
+
+
+def test_rows_become_tracks_in_the_order_asked(catalogue: Catalogue):
+    assert catalogue.tracks([3, 2]) == [
+        Track("t:none", "", None, 1),
+        Track("t:joga", "Jóga", Artist("a:bjork", "Björk"), 7),
+    ]
+
+
+def test_terms_of_a_title_are_found_words_before_grams(catalogue: Catalogue):
+    assert catalogue.term_rows("Chill Jazz!") == [0, 1, 2, 3]
+    assert catalogue.term_rows("CHILLS") == [2, 3]
+    assert catalogue.term_rows("") == []
+
+
+def test_a_word_and_a_gram_spelt_alike_are_two_terms(tmp_path: Path):
+    write_catalogue(tmp_path / "c.sqlite", [], [], ["rock"], ["rock"])
+    catalogue = Catalogue.open(tmp_path / "c.sqlite")
+
+    assert catalogue.term_rows("rock") == [0, 1]
+    catalogue.close()
+
+
+def test_search_finds_words_of_name_and_artist_the_last_unfinished(catalogue: Catalogue):
+    assert catalogue.search("radiohead", 9) == [0, 1]
+    assert catalogue.search("radiohead kar", 9) == [1]
+    assert catalogue.search("joga bjork", 9) == [2]
+    assert catalogue.search('" OR *', 9) == []
+    assert catalogue.search("", 9) == []
+    assert catalogue.search("radio", 1) == [0]
+
+
+def test_a_file_that_is_no_catalogue_is_refused(tmp_path: Path):
+    (tmp_path / "c.sqlite").write_bytes(b"no" * 999)
+
+    with pytest.raises(CorruptModel):
+        Catalogue.open(tmp_path / "c.sqlite")
+    with pytest.raises(CorruptModel):
+        Catalogue.open(tmp_path / "missing.sqlite")

@@ -1,0 +1,124 @@
+"""What a playlist says, as features."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.engine import FeatureSpace, Ragged, Weights
+from service.engine.features import Features, normalize_title, title_grams, title_words
+
+# Four tracks: two by artist 0, one by artist 1, one by nobody. Columns: 4 tracks | 2 artists | 2 words | 1 gram.
+ARTISTS = np.array([0, 0, 1, -1], np.int32)
+
+
+def space(**weights: float) -> FeatureSpace:
+    return FeatureSpace(ARTISTS, 2, 2, 1, Weights(**{"alpha": 20, "artist": 1, "title": 1, "gram": 0.3, **weights}))
+
+
+def weigh(
+    of: FeatureSpace,
+    tracks: list[list[int]],
+    mentions: list[list[int]] | None = None,
+    terms: list[list[int]] | None = None,
+) -> Features:
+    none: list[list[int]] = [[] for _ in tracks]
+    return of.features(Ragged.of(tracks), Ragged.of(mentions or none), Ragged.of(terms or none))
+
+
+def as_dict(features: Features, index: int) -> dict[int, float]:
+    columns, strengths = features[index]
+    return dict(zip(columns.tolist(), (round(s, 5) for s in strengths.tolist()), strict=True))
+
+
+def test_a_track_says_itself_and_its_artist():
+    assert as_dict(weigh(space(), [[2]]), 0) == {2: 1, 5: round(math.log(2), 5)}
+
+
+def test_tracks_of_one_artist_add_up_by_the_logarithm():
+    assert as_dict(weigh(space(), [[0, 1]]), 0) == {0: 1, 1: 1, 4: round(math.log(3), 5)}
+
+
+def test_a_mention_counts_as_one_more_track_of_the_artist():
+    assert as_dict(weigh(space(), [[0]], [[0]]), 0) == {0: 1, 4: round(math.log(3), 5)}
+
+
+def test_a_track_without_an_artist_says_itself_alone():
+    assert as_dict(weigh(space(), [[3]]), 0) == {3: 1}
+
+
+def test_words_weigh_one_and_grams_less():
+    assert as_dict(weigh(space(), [[]], None, [[0, 1, 2]]), 0) == {6: 1, 7: 1, 8: 0.3}
+
+
+def test_a_weight_of_zero_switches_a_kind_of_feature_off():
+    assert as_dict(weigh(space(artist=0, title=0), [[0, 2]], None, [[0, 2]]), 0) == {0: 1, 2: 1}
+
+
+def test_playlists_of_a_batch_do_not_mix():
+    batch = [[0], [], [0, 2, 3]]
+
+    together = weigh(space(), batch, [[1], [], []], [[], [0], []])
+
+    for index, (tracks, mentions, terms) in enumerate(zip(batch, [[1], [], []], [[], [0], []], strict=True)):
+        assert as_dict(together, index) == as_dict(weigh(space(), [tracks], [mentions], [terms]), 0)
+
+
+def test_columns_ascend_and_occur_once():
+    columns, _ = weigh(space(), [[3, 1, 0]], [[1, 0]], [[2, 0]])[0]
+
+    assert columns.tolist() == sorted(set(columns.tolist()))
+
+
+def test_confidence_is_one_and_alpha_strengths():
+    assert space(alpha=20).confidences(np.array([1, 0.5], np.float32)).tolist() == [21, 11]
+
+
+@pytest.mark.parametrize(
+    ("title", "normalized"),
+    [
+        ("Road Trip!", "road trip"),
+        ("  R&B / Soul  ", "r b soul"),
+        ("ＦＵＬＬ ｗｉｄｔｈ", "full width"),
+        ("ﬁesta", "fiesta"),
+        ("İstanbul", "i̇stanbul"),
+        ("🔥 fire 🔥", "🔥 fire 🔥"),
+        ("हिन्दी गाने", "हिन्दी गाने"),
+        ("snake_case-title", "snake case title"),
+        ("!!!", ""),
+        ("", ""),
+    ],
+)
+def test_titles_are_folded_to_words(title: str, normalized: str):
+    assert normalize_title(title) == normalized
+
+
+def test_a_title_says_its_words_and_the_whole_of_it_without_spaces():
+    assert title_words("road trip") == {"road", "trip", "roadtrip"}
+    assert title_words("") == set()
+
+
+def test_a_title_says_the_4_grams_of_its_padded_self():
+    assert title_grams("chill") == {" chi", "chil", "hill", "ill "}
+    assert title_grams("ab") == {" ab "}
+    assert title_grams("a") == set()
+
+
+@given(st.text())
+def test_any_title_is_folded_once_and_for_all(title: str):
+    folded = normalize_title(title)
+
+    assert folded == folded.strip()
+    assert "  " not in folded
+    assert all(len(gram) == 4 for gram in title_grams(folded))
+
+
+def test_a_ragged_slice_holds_the_same_rows():
+    ragged = Ragged.of([[1, 2], [], [3], [4, 5, 6]])
+
+    part = ragged.slice(1, 4)
+
+    assert [part[index].tolist() for index in range(len(part))] == [[], [3], [4, 5, 6]]
+    assert part.owners().tolist() == [1, 2, 2, 2]

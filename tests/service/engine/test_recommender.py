@@ -1,0 +1,195 @@
+"""The story of the engine on a planted world."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.engine import Playlist, PlaylistError, Recommender, UnknownSeed
+from trainer.sources.synthetic import GENRES, World
+
+WORLD = World(1200, seed=1)
+JAZZ = {
+    track["track_uri"]
+    for playlist in (playlist for number in (0, 1) for playlist in WORLD.slice(number)["playlists"])
+    if "jazz" in playlist["name"].lower()
+    for track in playlist["tracks"]
+}
+
+
+def ids(recommender: Recommender, playlist: Playlist, k: int = 20) -> list[str]:
+    return [track.id for track in recommender.recommend([playlist], k)[0].tracks]
+
+
+def share(found: list[str], wanted: set[str]) -> float:
+    return sum(id_ in wanted for id_ in found) / len(found)
+
+
+def test_a_title_alone_finds_its_genre(recommender: Recommender):
+    answer = recommender.recommend([Playlist(title="Late Night Jazz")], 20)[0]
+
+    assert answer.strategy == "fold-in"
+    assert share([track.id for track in answer.tracks], JAZZ) > 0.9
+
+
+def test_seed_tracks_find_their_genre(recommender: Recommender):
+    seeds = ids(recommender, Playlist(title="bebop"), 6)
+
+    assert share(ids(recommender, Playlist(tracks=seeds)), JAZZ) > 0.9
+
+
+def test_an_artist_alone_finds_its_genre(recommender: Recommender):
+    track = recommender.recommend([Playlist(title="jazz")], 1)[0].tracks[0]
+    assert track.artist is not None
+
+    by_id, by_name = (Playlist(artists=[name]) for name in (track.artist.id, track.artist.name.upper()))
+
+    assert share(ids(recommender, by_id), JAZZ) > 0.8
+    assert ids(recommender, by_id) == ids(recommender, by_name)
+
+
+def test_what_is_not_known_is_listed_and_answered_by_popularity(recommender: Recommender):
+    playlist = Playlist(["nope", "nope", "a\0b", "🎵"], ["nobody"], "qqqqqqq")
+
+    answer = recommender.recommend([playlist], 7)[0]
+
+    assert answer.strategy == "popular"
+    assert (answer.unknown.tracks, answer.unknown.artists, answer.unknown.title) == (
+        ["nope", "a\0b", "🎵"],
+        ["nobody"],
+        True,
+    )
+    assert [track.id for track in answer.tracks] == [track.id for track in recommender.popular(7)]
+    assert [track.score for track in answer.tracks] == [track.popularity for track in recommender.popular(7)]
+
+
+def test_a_title_of_punctuation_was_given_and_is_not_known(recommender: Recommender):
+    assert recommender.unknown([Playlist(title="!!!"), Playlist(title=""), Playlist(title="Jazz")]) == [
+        *recommender.unknown([Playlist(title="???")]),
+        *recommender.unknown([Playlist()]),
+        *recommender.unknown([Playlist()]),
+    ]
+
+
+def test_the_best_come_first(recommender: Recommender):
+    scores = [track.score for track in recommender.recommend([Playlist(title="techno")], 200)[0].tracks]
+
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_exclusions_are_left_out_and_replaced(recommender: Recommender):
+    best = ids(recommender, Playlist(title="folk"), 30)
+
+    assert ids(recommender, Playlist(title="folk", exclude=best[:10]), 20) == best[10:]
+
+
+def test_exclusions_leave_the_popular_answer_whole_too(recommender: Recommender):
+    best = ids(recommender, Playlist(), 30)
+
+    assert ids(recommender, Playlist(exclude=best[:10]), 20) == best[10:]
+
+
+def test_exclusions_that_leave_fewer_than_k_tracks_are_answered_with_those(recommender: Recommender):
+    everything = [track.id for track in recommender.popular(recommender.manifest.shape.tracks)]
+
+    for title in ("", "jazz"):
+        assert set(ids(recommender, Playlist(title=title, exclude=everything[3:]), 100)) == set(everything[:3])
+        assert ids(recommender, Playlist(title=title, exclude=everything), 100) == []
+
+
+def test_a_seed_given_twice_counts_once(recommender: Recommender):
+    seeds = ids(recommender, Playlist(title="metal"), 3)
+
+    assert ids(recommender, Playlist(seeds)) == ids(recommender, Playlist([*seeds, *seeds]))
+
+
+def test_the_order_of_seeds_does_not_matter(recommender: Recommender):
+    seeds = ids(recommender, Playlist(title="metal"), 5)
+
+    assert ids(recommender, Playlist(seeds)) == ids(recommender, Playlist(seeds[::-1]))
+
+
+def test_no_playlists_are_answered_with_no_answers(recommender: Recommender):
+    assert recommender.recommend([], 10) == []
+
+
+KNOWN = sorted(JAZZ)[:50]
+IDS = st.lists(st.sampled_from(KNOWN) | st.text(max_size=8), max_size=12)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.builds(
+            Playlist,
+            tracks=IDS,
+            artists=st.lists(st.text(max_size=8) | st.sampled_from(["golden harbors", "Silver Stars"]), max_size=4),
+            title=st.text(max_size=20) | st.sampled_from([*GENRES, *(genre.upper() + "!" for genre in GENRES)]),
+            exclude=IDS,
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(1, 500),
+)
+def test_an_answer_is_never_empty_and_never_a_seed(recommender: Recommender, playlists: list[Playlist], k: int):
+    answers = recommender.recommend(playlists, k)
+
+    for playlist, answer in zip(playlists, answers, strict=True):
+        found = [track.id for track in answer.tracks]
+        assert len(found) == k
+        assert len(set(found)) == k
+        assert not set(found) & {*playlist.tracks, *playlist.exclude}
+        scores = [track.score for track in answer.tracks]
+        assert scores == sorted(scores, reverse=True)
+        assert answer.strategy == "fold-in" or not set(playlist.tracks) & set(KNOWN)
+
+
+def test_neighbours_of_a_track_are_of_its_genre_and_not_itself(recommender: Recommender):
+    seed = ids(recommender, Playlist(title="jazz"), 1)
+
+    found = recommender.similar_tracks(seed, 20)
+
+    assert len(found) == 20
+    assert share([track.id for track in found], JAZZ) > 0.8
+    assert seed[0] not in {track.id for track in found}
+    assert all(-1 <= track.score <= 1 for track in found)
+    assert [track.score for track in found] == sorted((track.score for track in found), reverse=True)
+
+
+def test_neighbours_of_several_tracks_are_those_of_all_together(recommender: Recommender):
+    seeds = ids(recommender, Playlist(title="jazz"), 4)
+
+    found = {track.id for track in recommender.similar_tracks(seeds, 20)}
+
+    assert len(found) == 20
+    assert not found & set(seeds)
+    assert recommender.similar_tracks(seeds, 20) == recommender.similar_tracks([*seeds[::-1], seeds[0]], 20)
+
+
+def test_neighbours_of_an_artist_share_its_genre(recommender: Recommender):
+    jazz = recommender.recommend([Playlist(title="jazz")], 50)[0].tracks
+    artists = [track.artist.name for track in jazz if track.artist is not None]
+
+    found = [artist.name for artist in recommender.similar_artists([artists[0].lower()], 10)]
+
+    assert len(found) == 10
+    assert artists[0] not in found
+    assert len(set(found) & {track.artist.name for track in jazz if track.artist is not None}) >= 3
+
+
+def test_neighbours_of_what_is_not_known_are_refused_by_name(recommender: Recommender):
+    with pytest.raises(UnknownSeed, match="'nope' and 1 more"):
+        recommender.similar_tracks(["nope", "nor this"], 5)
+    with pytest.raises(UnknownSeed, match="artist 'nobody'"):
+        recommender.similar_artists(["nobody"], 5)
+    with pytest.raises(PlaylistError, match="at least one track"):
+        recommender.similar_tracks([], 5)
+
+
+def test_more_neighbours_than_there_are_give_all_there_are(recommender: Recommender):
+    shape = recommender.manifest.shape
+    seed = recommender.popular(1)[0]
+    assert seed.artist is not None
+
+    assert len(recommender.similar_tracks([seed.id], shape.tracks + 5)) == shape.tracks - 1
+    assert len(recommender.similar_artists([seed.artist.id], shape.artists + 5)) == shape.artists - 1

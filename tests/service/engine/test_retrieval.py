@@ -1,0 +1,154 @@
+"""Exact search equals brute force; neighbours are those that are near."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.engine import retrieval
+from service.engine.retrieval import (
+    NeighbourIndex,
+    RankingVectors,
+    leading_axes,
+    search_exactly,
+    search_neighbours_exactly,
+    unit,
+)
+
+NONE = np.empty(0, np.int64)
+
+
+def ranking(n_rows: int, n_factors: int, seed: int, skew: float = 1.5) -> RankingVectors:
+    """Vectors with the long tail of lengths that real ones have, by falling length, leading axes first."""
+    random = np.random.default_rng(seed)
+    vectors = random.standard_normal((n_rows, n_factors)) * (random.random((n_rows, 1)) ** skew + 0.01)
+    vectors *= np.linspace(2, 0.1, n_factors)
+    vectors = vectors.astype(np.float32)
+    vectors = vectors[np.argsort(-np.linalg.norm(vectors, axis=1), kind="stable")]
+    return RankingVectors.split(vectors @ leading_axes(vectors))
+
+
+def brute_force(vectors: RankingVectors, query: np.ndarray, k: int, excluded: np.ndarray) -> set[int]:
+    scores = np.hstack((vectors.heads, vectors.tails)).astype(np.float64) @ query.astype(np.float64)
+    scores[excluded] = -np.inf
+    order = np.argsort(-scores, kind="stable")
+    return set(order[: min(k, len(order) - len(excluded))].tolist())
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch):
+    """So that a few thousand rows are many blocks."""
+    monkeypatch.setattr(retrieval, "FIRST_BLOCK_ROWS", 64)
+    monkeypatch.setattr(retrieval, "MOST_BLOCK_ROWS", 256)
+
+
+@pytest.mark.parametrize("k", [1, 10, 100, 700])
+@pytest.mark.parametrize("n_factors", [1, 5, 32])
+def test_exact_search_equals_brute_force(k: int, n_factors: int):
+    vectors = ranking(3000, n_factors, seed=k)
+    queries = np.random.default_rng(k + 1).standard_normal((20, n_factors)).astype(np.float32)
+    excluded = [np.sort(np.random.default_rng(i).choice(3000, 5 * i, replace=False)) for i in range(20)]
+
+    found = search_exactly(queries, vectors, k, excluded)
+
+    for query, rows, barred in zip(queries, found, excluded, strict=True):
+        assert brute_force(vectors, query, k, barred) <= set(rows.tolist())
+        assert not set(rows.tolist()) & set(barred.tolist())
+        assert len(rows) < k + 20  # it ranks, it does not hand back everything
+
+
+def test_a_query_alone_finds_what_it_finds_among_others():
+    vectors = ranking(2000, 16, seed=3)
+    queries = np.random.default_rng(4).standard_normal((64, 16)).astype(np.float32)
+
+    together = search_exactly(queries, vectors, 50, [NONE] * 64)
+
+    for query, rows in zip(queries, together, strict=True):
+        alone = search_exactly(query[None], vectors, 50, [NONE])[0]
+        best = lambda found, query=query: found[np.argsort(-vectors.score(found, query))][:50].tolist()  # noqa: E731
+        assert best(alone) == best(rows)
+
+
+def test_a_score_does_not_depend_on_what_is_scored_along_with_it():
+    vectors = ranking(500, 33, seed=5)
+    query = np.random.default_rng(6).standard_normal(33).astype(np.float32)
+    everything = vectors.score(np.arange(500), query)
+
+    for size in (1, 2, 3, 7, 16, 100):
+        rows = np.arange(size) * 4
+        assert (vectors.score(rows, query) == everything[rows]).all()
+
+
+def test_rows_of_equal_score_are_all_found():
+    vectors = RankingVectors.split(np.ones((300, 4), np.float32))
+
+    (rows,) = search_exactly(np.ones((1, 4), np.float32), vectors, 10, [NONE])
+
+    assert len(rows) == 300
+
+
+def test_a_query_that_likes_nothing_is_still_answered():
+    vectors = ranking(200, 8, seed=8)
+
+    (rows,) = search_exactly(np.zeros((1, 8), np.float32), vectors, 10, [NONE])
+
+    assert len(rows) >= 10
+
+
+def test_exclusions_that_leave_fewer_than_k_leave_all_the_others():
+    vectors = ranking(100, 8, seed=9)
+
+    (rows,) = search_exactly(np.ones((1, 8), np.float32), vectors, 50, [np.arange(80)])
+
+    assert sorted(rows.tolist()) == list(range(80, 100))
+
+
+def test_turning_the_axes_changes_no_inner_product():
+    vectors = np.random.default_rng(1).standard_normal((50, 12)).astype(np.float32)
+    rotation = leading_axes(vectors)
+    turned = vectors @ rotation
+
+    np.testing.assert_allclose(turned @ turned.T, vectors @ vectors.T, atol=1e-4)
+    assert (np.diff((turned**2).sum(axis=0)) <= 1e-3).all()
+
+
+def test_neighbours_are_those_of_highest_cosine_whatever_their_length():
+    vectors = np.array([[1, 0], [9, 1], [0, 5], [0.1, 0.01]], np.float32)
+
+    rows = search_neighbours_exactly(unit(vectors[:1]), vectors, 3)
+
+    assert rows.tolist() == [[0, 3, 1]] or rows.tolist() == [[0, 1, 3]]
+
+
+def test_an_index_searched_to_its_end_equals_exact_search(tmp_path: Path):
+    vectors = np.random.default_rng(2).standard_normal((400, 16)).astype(np.float32)
+    index = NeighbourIndex.build(tmp_path / "a.ann", vectors, n_trees=5, seed=1)
+    truth = search_neighbours_exactly(unit(vectors[:30]), vectors, 10)
+
+    for row in range(30):
+        assert index.search(unit(vectors[row]), 10, 400 * 5).tolist() == truth[row].tolist()
+
+
+def test_calibration_finds_the_least_effort_that_reaches_the_recall(tmp_path: Path):
+    vectors = np.random.default_rng(2).standard_normal((3000, 24)).astype(np.float32)
+    index = NeighbourIndex.build(tmp_path / "a.ann", vectors, n_trees=10, seed=1)
+
+    effort = index.calibrate(vectors, target=0.9, k=10, seed=3)
+
+    queries = np.random.default_rng(3).choice(3000, 300, replace=False)
+    truth = search_neighbours_exactly(unit(vectors[queries]), vectors, 10)
+    assert index.recall(vectors, queries, truth, effort) >= 0.9
+    assert index.recall(vectors, queries, truth, round(effort / 2)) < 0.9
+
+
+def test_an_index_file_can_be_read_by_others_than_its_owner(tmp_path: Path):
+    NeighbourIndex.build(tmp_path / "a.ann", np.eye(4, dtype=np.float32), n_trees=2, seed=1)
+
+    assert (tmp_path / "a.ann").stat().st_mode & 0o444 == 0o444
+
+
+def test_an_index_of_another_dimension_is_refused(tmp_path: Path):
+    NeighbourIndex.build(tmp_path / "a.ann", np.eye(7, dtype=np.float32), n_trees=2, seed=1)
+
+    with pytest.raises(OSError, match="multiple"):
+        NeighbourIndex(tmp_path / "a.ann", 16)

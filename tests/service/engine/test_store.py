@@ -1,0 +1,94 @@
+"""Versions side by side, one of them current, whatever is killed when."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.engine import NoModel, Store, StoreBusy, new_version
+from service.engine.artifacts import MANIFEST
+
+
+def publish(store: Store, version: str) -> Path:
+    with store.writing(), store.staging(version) as staged:
+        (staged / MANIFEST).write_text("{}")
+        return store.publish(staged)
+
+
+def test_what_is_published_is_current(tmp_path: Path):
+    store = Store(tmp_path / "deep" / "models")
+
+    publish(store, "v1")
+    directory = publish(store, "v2")
+
+    assert store.current() == directory == tmp_path / "deep" / "models" / "v2"
+    assert store.versions() == ["v1", "v2"]
+
+
+@pytest.mark.parametrize("make", [lambda root: None, lambda root: root.mkdir()])
+def test_a_store_without_a_version_says_how_to_publish_one(tmp_path: Path, make):
+    make(tmp_path / "models")
+
+    with pytest.raises(NoModel, match="python -m trainer train"):
+        Store(tmp_path / "models").current()
+
+
+@pytest.mark.parametrize("pointer", ["gone", "", "../elsewhere", ".staging-v9", "\0"])
+def test_a_pointer_to_what_is_not_there_is_no_model(tmp_path: Path, pointer: str):
+    store = Store(tmp_path)
+    publish(store, "v1")
+    (tmp_path / "CURRENT").write_text(pointer)
+
+    with pytest.raises(NoModel):
+        store.current()
+
+
+def test_a_version_that_fails_while_staged_leaves_nothing(tmp_path: Path):
+    store = Store(tmp_path)
+    publish(store, "v1")
+
+    with pytest.raises(RuntimeError), store.writing(), store.staging("v2") as staged:
+        (staged / "half.npy").write_bytes(b"half")
+        raise RuntimeError
+
+    assert store.current().name == "v1"
+    assert store.versions() == ["v1"]
+    assert not list(tmp_path.glob(".staging-*"))
+
+
+def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path: Path):
+    store = Store(tmp_path)
+    (tmp_path / ".staging-dead").mkdir()
+    (tmp_path / ".staging-dead" / "half.npy").write_bytes(b"half")
+
+    assert store.versions() == []
+    publish(store, "v1")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "CURRENT", "v1"]
+
+
+def test_a_second_writer_is_told_to_wait(tmp_path: Path):
+    store = Store(tmp_path)
+
+    with store.writing(), pytest.raises(StoreBusy, match="another run"), Store(tmp_path).writing():
+        pass
+
+
+def test_a_killed_writer_does_not_hold_the_lock(tmp_path: Path):
+    program = (
+        "import sys, os, signal; from pathlib import Path; from service.engine import Store\n"
+        "with Store(Path(sys.argv[1])).writing(): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False, env={**os.environ})
+
+    with Store(tmp_path).writing():
+        pass
+
+
+def test_names_of_versions_sort_by_time_and_differ():
+    names = [new_version() for _ in range(50)]
+
+    assert len(set(names)) == 50
+    assert [name[:16] for name in names] == sorted(name[:16] for name in names)

@@ -1,0 +1,32 @@
+"""Settings come from the environment."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings
+
+
+def test_settings_are_read_with_their_prefix(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SEGUE_MODELS", "/srv/models")
+    monkeypatch.setenv("SEGUE_PORT", "9")
+
+    assert (Settings().models, Settings().port, Settings().host) == (Path("/srv/models"), 9, "127.0.0.1")
+
+
+def test_a_setting_that_is_wrong_is_named_in_one_line():
+    found = subprocess.run(
+        [sys.executable, "-m", "service"],
+        env={**os.environ, "SEGUE_PORT": "many"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert found.returncode == 2
+    assert found.stderr.startswith("error: SEGUE_PORT is 'many'")
+    assert len(found.stderr.splitlines()) == 1
