@@ -1,0 +1,52 @@
+# Two images: `service` serves and holds neither trainer nor compiler; `trainer` trains and publishes.
+#
+#   docker build --target service -t segue-service .
+#   docker build --target trainer -t segue-trainer .
+
+FROM python:3.11-slim AS build
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends g++ \
+ && rm -rf /var/lib/apt/lists/*
+# Annoy compiles for the builder's own processor unless told otherwise; this is any x86-64.
+ENV ANNOY_COMPILER_ARGS=-O3,-march=x86-64,-mtune=generic,-ffast-math,-fno-associative-math,-fpermissive,-DANNOYLIB_MULTITHREADED_BUILD,-std=c++14 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_BUILD_CONSTRAINT=/src/constraints.txt
+WORKDIR /src
+COPY constraints.txt ./
+RUN python -m venv /opt/segue && /opt/segue/bin/pip install --constraint constraints.txt pip
+# What is depended on first, without a line of our own, so that this layer outlives changes of the code.
+COPY pyproject.toml ./
+RUN touch README.md LICENSE && /opt/segue/bin/pip install --constraint constraints.txt .
+
+FROM build AS build-service
+COPY service ./service
+RUN /opt/segue/bin/pip install --no-deps .
+
+FROM build AS build-trainer
+RUN /opt/segue/bin/pip install --constraint constraints.txt '.[trainer]'
+COPY service ./service
+COPY trainer ./trainer
+RUN /opt/segue/bin/pip install --no-deps .
+
+FROM python:3.11-slim AS base
+RUN groupadd --gid 10001 segue \
+ && useradd --uid 10001 --gid segue --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin segue \
+ && install --directory --owner segue --group segue /models
+ENV PATH=/opt/segue/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# `--models` is `models` unless given, which is /models from here.
+WORKDIR /
+USER segue
+
+FROM base AS trainer
+COPY --from=build-trainer /opt/segue /opt/segue
+ENTRYPOINT ["python", "-m", "trainer"]
+CMD ["--help"]
+
+FROM base AS service
+COPY --from=build-service /opt/segue /opt/segue
+ENV SEGUE_MODELS=/models SEGUE_HOST=0.0.0.0
+EXPOSE 8000
+HEALTHCHECK --interval=5s --timeout=3s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]
+ENTRYPOINT ["python", "-m", "service"]

@@ -1,0 +1,57 @@
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := .demo
+DEMO_PLAYLISTS ?= 10000
+# Data for the benchmarks; none given: a synthetic world.
+DATA ?=
+
+.PHONY: install demo test lint bench test-compose constraints clean help
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+install: .venv/installed ## install everything, pinned, into .venv
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt pip
+	PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/pip install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(DEMO)/world: | .venv/installed
+	$(BIN)/python -m trainer synthesize --playlists $(DEMO_PLAYLISTS) $@
+
+$(DEMO)/models/CURRENT: | $(DEMO)/world
+	$(BIN)/python -m trainer train $(DEMO)/world --models $(DEMO)/models --profile small
+
+demo: $(DEMO)/models/CURRENT ## train on a synthetic world and serve it on port 8000
+	SEGUE_MODELS=$(DEMO)/models $(BIN)/python -m service
+
+test: install ## run the tests
+	$(BIN)/python -m pytest
+
+lint: install ## check style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: install ## run the benchmarks; DATA=... for playlists of your own
+	$(BIN)/python benchmarks/bench_engine.py $(DATA)
+	$(BIN)/python benchmarks/bench_http.py $(DATA)
+	$(BIN)/python benchmarks/bench_growth.py
+
+test-compose: install ## bring the containers up, ask them, take them down
+	$(BIN)/python -m pytest --verbose tests/compose.py
+
+constraints: ## renew the pinned versions
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --upgrade pip setuptools wheel
+	$(BIN)/pip install --editable '.[dev]'
+	{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --all --exclude-editable | sort -f; } > .venv/constraints.txt
+	mv .venv/constraints.txt constraints.txt
+
+clean: ## remove what the other targets made
+	rm -rf .venv $(DEMO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,108 @@
+"""
+The containers, brought up for real on a fresh volume, asked over HTTP, and taken down: `make test-compose`.
+
+It needs a Docker engine with Compose v2 and is no part of `make test`, which is why its name does not begin so.
+"""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from trainer.sources.synthetic import synthesize
+
+ROOT = Path(__file__).parents[1]
+PORT = 18000
+UP_WITHIN_S = 1200
+
+
+def compose(*arguments: str, data: Path | None = None) -> str:
+    environment = {**os.environ, "SEGUE_PORT": str(PORT), "COMPOSE_PROJECT_NAME": "segue-test"}
+    environment |= {"SEGUE_DATA": str(data)} if data else {}
+    done = subprocess.run(
+        ["docker", "compose", *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == 0, f"docker compose {' '.join(arguments)} left with {done.returncode}:\n{done.stdout}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[httpx.Client]:
+    """A client of the service, after `docker compose up` on a clone without a model."""
+    try:
+        compose("up", "--build", "--detach")
+        with httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=30) as client:
+            wait_until_ready(client)
+            yield client
+    finally:
+        print(compose("logs", "--no-color", "--tail", "30"))
+        compose("--profile", "trainer", "down", "--volumes", "--timeout", "5")
+
+
+def wait_until_ready(client: httpx.Client) -> str:
+    """Wait for a model to be served; returns its version."""
+    deadline = time.monotonic() + UP_WITHIN_S
+    while time.monotonic() < deadline:
+        try:
+            response = client.get("/health/ready")
+            if response.status_code == 200:
+                return str(response.json()["model"])
+        except httpx.TransportError:
+            pass
+        time.sleep(0.5)
+    raise AssertionError(f"not ready within {UP_WITHIN_S} s")
+
+
+def test_up_on_a_fresh_clone_serves_ten_named_tracks(service: httpx.Client):
+    answer = service.post("/recommend", json={"title": "late night jazz", "k": 10}).json()
+
+    assert answer["strategy"] == "fold-in"
+    assert len(answer["tracks"]) == 10
+    assert all(track["name"] and track["artist"]["name"] for track in answer["tracks"])
+
+
+def test_the_other_endpoints_answer_too(service: httpx.Client):
+    track = service.post("/recommend", json={"k": 1}).json()["tracks"][0]
+
+    assert len(service.get("/similar", params={"track": track["id"]}).json()["tracks"]) == 20
+    assert len(service.get("/similar", params={"artist": track["artist"]["name"]}).json()["artists"]) == 20
+    assert service.get("/model").json()["metrics"]["ndcg"] > 0.1
+    assert service.get("/nope").headers["content-type"] == "application/problem+json"
+
+
+def test_the_service_image_holds_neither_trainer_nor_compiler_nor_root(service: httpx.Client):
+    look = "import importlib.util as u, os, shutil, json; print(json.dumps([bool(u.find_spec('trainer')), "
+    look += "bool(u.find_spec('implicit')), shutil.which('g++'), shutil.which('gcc'), os.getuid()]))"
+
+    assert json.loads(compose("exec", "-T", "service", "python", "-c", look)) == [False, False, None, None, 10001]
+
+
+def test_the_service_cannot_write_to_its_models(service: httpx.Client):
+    attempt = "import pathlib\ntry: pathlib.Path('/models/x').touch()\nexcept OSError: print('refused')"
+
+    assert compose("exec", "-T", "service", "python", "-c", attempt).strip() == "refused"
+
+
+def test_the_trainer_retrains_from_the_users_files_and_a_restart_serves_them(service: httpx.Client, tmp_path: Path):
+    before = wait_until_ready(service)
+    synthesize(tmp_path / "data" / "mine", 300, seed=5)
+
+    run = ("--profile", "trainer", "run", "--build", "--rm", "-T", "trainer")
+    said = compose(*run, "train", "/data/mine", "--profile", "small", "--factors", "16", data=tmp_path / "data")
+    compose("restart", "--timeout", "5", "service")
+
+    assert wait_until_ready(service) == said.split()[-1] != before
+
+
+def test_up_again_keeps_what_is_published(service: httpx.Client):
+    before = wait_until_ready(service)
+
+    compose("up", "--detach")
+
+    assert wait_until_ready(service) == before
+    assert "published already" in compose("logs", "--no-color", "first-model")
