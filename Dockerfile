@@ -39,6 +39,11 @@ WORKDIR /
 USER segue
 
 FROM base AS trainer
+USER root
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends libgomp1 \
+ && rm -rf /var/lib/apt/lists/*
+USER segue
 COPY --from=build-trainer /opt/segue /opt/segue
 ENTRYPOINT ["python", "-m", "trainer"]
 CMD ["--help"]

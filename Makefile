@@ -42,7 +42,7 @@ bench: install ## run the benchmarks; DATA=... for playlists of your own
 	$(BIN)/python benchmarks/bench_growth.py
 
 test-compose: install ## bring the containers up, ask them, take them down
-	$(BIN)/python -m pytest --verbose tests/compose.py
+	$(BIN)/python -m pytest --verbose --exitfirst tests/compose.py
 
 constraints: ## renew the pinned versions
 	rm -rf .venv

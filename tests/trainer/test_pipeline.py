@@ -1,4 +1,4 @@
-"""The command line end to end: what works, and what goes wrong in one clear line, leaving what was published as it was."""
+"""The command line end to end: what works, and what fails in one clear line and changes nothing published."""
 
 import json
 import os

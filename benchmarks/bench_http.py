@@ -1,0 +1,161 @@
+"""
+`/recommend` over HTTP beside the engine's own time, and requests/s beside an endpoint that does nothing.
+
+    python benchmarks/bench_http.py [DATA...]     default: a synthetic world of 50,000 playlists
+
+One worker; `wrk` (Debian: apt-get install wrk) sends the same 320 playlists of 30 seeds, k = 100, over kept-alive
+connections. The two kinds of measurement take turns, three rounds each; medians of the rounds.
+"""
+
+import os
+
+for library in ("OPENBLAS", "OMP", "MKL"):
+    os.environ[f"{library}_NUM_THREADS"] = "1"
+
+import argparse
+import asyncio
+import gc
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+from bench_engine import K, playlists_of_30, timed
+from machine import describe_machine
+
+from service.engine import Recommender, Store
+from trainer.config import FULL
+from trainer.dataset import read_dataset
+from trainer.pipeline import train
+from trainer.sources import read
+from trainer.sources.synthetic import synthesize
+
+PORT, ROUNDS, SECONDS = 18999, 3, 8
+LUA = """
+local bodies, i = {}, 0
+for line in io.lines(os.getenv("BODIES")) do bodies[#bodies + 1] = line end
+wrk.method, wrk.headers["Content-Type"] = "POST", "application/json"
+request = function() i = i % #bodies + 1; return wrk.format(nil, nil, nil, bodies[i]) end
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="/recommend over HTTP beside the engine's own time.")
+    parser.add_argument("data", type=Path, nargs="*")
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve)
+        return
+    if shutil.which("wrk") is None:
+        raise SystemExit("error: wrk is not installed; on Debian: apt-get install wrk")
+    with tempfile.TemporaryDirectory() as directory:
+        paths, models = options.data, Path(directory, "models")
+        if not paths:
+            paths = [Path(directory, "synthetic-50000")]
+            synthesize(paths[0], 50_000, seed=0)
+        train(paths, models, FULL, hold_out=False)
+        print(f"\n{describe_machine()}\ndata: {', '.join(path.name for path in paths)}\n")
+        bench(Path(directory), paths, models)
+
+
+def bench(directory: Path, paths: list[Path], models: Path) -> None:
+    playlists = playlists_of_30(read_dataset(read(paths)))
+    bodies, script = directory / "bodies.jsonl", directory / "wrk.lua"
+    bodies.write_text("".join(json.dumps({"tracks": list(p.tracks), "k": K}) + "\n" for p in playlists))
+    script.write_text(LUA)
+    recommender = Recommender.open(Store(models).current())
+    gc.collect()
+    gc.freeze()
+
+    engine, alone, loaded, nothing = [], [], [], []
+    with serving(models):
+        for _ in range(ROUNDS):
+            engine += [median(timed(lambda i: recommender.recommend([playlists[i]], K), range(len(playlists))))]
+            alone += [wrk("/recommend", 1, bodies, script)]
+            loaded += [wrk("/recommend", 8, bodies, script)]
+            nothing += [wrk("/nothing", 8, bodies, script)]
+    recommender.close()
+
+    own, p50, p99 = median(engine) * 1e3, median(row["p50"] for row in alone), median(row["p99"] for row in alone)
+    print(f"/recommend: {len(playlists)} playlists of 30 seeds, k = {K}, one worker, {ROUNDS} rounds of {SECONDS} s")
+    print(f"  the engine's own time             p50 {own:6.2f} ms")
+    print(f"  over HTTP, 1 client               p50 {p50:6.2f} ms   p99 {p99:6.2f} ms   HTTP adds {p50 - own:.2f} ms")
+    print(f"  over HTTP, 8 clients              {median(row['rate'] for row in loaded):6.0f} requests/s")
+    print(f"  nothing, the same body, 8 clients {median(row['rate'] for row in nothing):6.0f} requests/s")
+
+
+def serve(models: Path) -> None:
+    """The application with one more endpoint, which takes the same body and does nothing with it."""
+    import uvicorn
+
+    from service.app import create_app
+    from service.routes import Answer, StrictJSONRoute
+    from service.schemas import RecommendRequest
+    from service.settings import Settings
+
+    app = create_app(Settings(models=models))
+    app.router.route_class = StrictJSONRoute
+
+    @app.post("/nothing")
+    async def nothing(body: RecommendRequest) -> Answer:
+        return Answer({"k": body.k})
+
+    asyncio.run(uvicorn.Server(uvicorn.Config(app, port=PORT, log_level="warning", access_log=False)).serve())
+
+
+@contextmanager
+def serving(models: Path) -> Iterator[None]:
+    process = subprocess.Popen([sys.executable, __file__, "--serve", str(models)])
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health/ready", timeout=1)
+                break
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wrk(path: str, clients: int, bodies: Path, script: Path) -> dict[str, float]:
+    """p50 and p99 in milliseconds, and requests/s."""
+    said = subprocess.run(
+        [
+            "wrk",
+            "-t1",
+            f"-c{clients}",
+            f"-d{SECONDS}s",
+            "--latency",
+            "-s",
+            str(script),
+            f"http://127.0.0.1:{PORT}{path}",
+        ],
+        env={**os.environ, "BODIES": str(bodies)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    if "Non-2xx" in said:
+        raise SystemExit(f"error: some answers were refused:\n{said}")
+    scale = {"us": 1e-3, "ms": 1, "s": 1e3}
+    found = {}
+    for share in ("50", "99"):
+        value, unit = re.search(rf"{share}%\s+([\d.]+)(us|ms|s)", said).groups()  # type: ignore[union-attr]
+        found[f"p{share}"] = float(value) * scale[unit]
+    return {**found, "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", said).group(1))}  # type: ignore[union-attr]
+
+
+if __name__ == "__main__":
+    main()

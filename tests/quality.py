@@ -1,0 +1,75 @@
+"""
+Recommendations on real data against the yardsticks, judged independently: a minute or two, no part of `make test`.
+
+    python -m pytest tests/quality.py
+
+It needs the sample of the Million Playlist Dataset beside the checkout.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainer.config import FULL
+from trainer.evaluate import Scores
+from trainer.pipeline import Evaluation, evaluate
+
+SHARED = Path(__file__).parents[2] / "shared"
+SAMPLE, JUDGE = SHARED / "data" / "mpd-sample.zip", SHARED / "tools" / "score_challenge.py"
+
+pytestmark = pytest.mark.skipif(not SAMPLE.exists(), reason=f"needs {SAMPLE}, which is not here")
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("challenge")
+
+
+@pytest.fixture(scope="module")
+def evaluation(out: Path) -> Evaluation:
+    found = evaluate([SAMPLE], FULL, out)
+    print(found)
+    return found
+
+
+def mean(scores: Scores, measure: str, category: int | None = None) -> float:
+    chosen = np.ones(len(scores.categories), bool) if category is None else scores.categories == category
+    return float(scores.values[measure][chosen].mean())
+
+
+def test_segue_beats_plain_als_and_the_playlist_knn(evaluation: Evaluation):
+    ours = mean(evaluation.scores["segue"], "ndcg")
+
+    assert ours >= 1.08 * mean(evaluation.scores["plain ALS"], "ndcg")
+    assert ours >= 1.06 * mean(evaluation.scores["playlist kNN"], "ndcg")
+
+
+def test_a_title_alone_beats_popularity(evaluation: Evaluation):
+    ours, theirs = (mean(evaluation.scores[name], "r_precision", 0) for name in ("segue", "popularity"))
+
+    assert ours >= 1.2 * theirs
+
+
+@pytest.mark.parametrize("name", ["plain ALS", "playlist kNN"])
+def test_the_yardsticks_are_built_well(evaluation: Evaluation, name: str):
+    assert mean(evaluation.scores[name], "ndcg") >= 3.4 * mean(evaluation.scores["popularity"], "ndcg")
+
+
+def test_every_category_has_at_least_100_playlists(evaluation: Evaluation):
+    counts = np.bincount(evaluation.scores["segue"].categories)
+
+    assert len(counts) == 10
+    assert counts.min() >= 100
+
+
+def test_an_independent_judge_agrees_to_four_decimals(evaluation: Evaluation, out: Path):
+    files = [str(out / name) for name in ("challenge_set.json", "answers.json", "submission.csv")]
+    judged = json.loads(subprocess.check_output([sys.executable, str(JUDGE), *files, "--json"]))
+
+    for name, row in evaluation.scores["segue"].table().items():
+        for measure in ("r_precision", "r_precision_artist", "ndcg", "clicks"):
+            assert row[measure] == pytest.approx(judged[name][measure], abs=5e-5)
