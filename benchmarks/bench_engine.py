@@ -91,7 +91,7 @@ def bench_recommend(dataset: Dataset, version: Path) -> None:
     print(f"  one full pass, Z @ x             median {full * 1e3:6.2f} ms   the engine takes {own / full:.2f} of it")
     print(f"  engine, one at a time            mean   {alone * 1e3:6.2f} ms each")
     print(
-        f"  engine, {BATCH} at a time             mean   {together * 1e3:6.2f} ms each, {together / alone:.2f} of that\n"
+        f"  engine, {BATCH} at a time             mean   {together * 1e3:6.2f} ms each, {together / alone:.2f} of it\n"
     )
     recommender.close()
     artifacts.close()

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from service.engine import EngineError, ModelError, NoModel, PlaylistError, Track, UnknownSeed
 from service.model import ServedModel
 from service.routes import router
-from service.schemas import FieldFault, Problem
+from service.schemas import FieldFault, Problem, RecommendRequest
 from service.settings import Settings
 
 log = logging.getLogger("segue")
@@ -100,8 +100,6 @@ MOST_FAULTS = 20
 
 
 def _field(fault: dict[str, Any]) -> str:
-    if fault["type"] == "json_invalid":
-        return "body"
     # Names of unknown fields come from outside and may be of any length.
     return ".".join(str(part)[:100] for part in fault["loc"])
 
@@ -110,9 +108,7 @@ def _reason(fault: dict[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         return "there is no such field; see /docs for those there are"
     if fault["type"] == "json_invalid":
-        return f"not valid JSON at character {fault['loc'][-1]}: {fault['ctx']['error']}"
-    if fault["type"] == "model_attributes_type":
-        return "a JSON object is expected, sent with the header Content-Type: application/json"
+        return f"not valid JSON: {fault['ctx']['error']}"
     return str(fault["msg"]).removeprefix("Value error, ")
 
 
@@ -136,6 +132,7 @@ def _openapi(app: FastAPI, model: ServedModel) -> dict[str, Any]:
     schemas = description["components"]["schemas"]
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
+    schemas["RecommendRequest"] = RecommendRequest.model_json_schema()
     schemas["FieldFault"] = FieldFault.model_json_schema()
     schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas["Problem"].pop("$defs", None)

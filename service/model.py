@@ -1,6 +1,7 @@
 """The one recommender that a process serves, and why there is none while there is none."""
 
 import asyncio
+import gc
 import logging
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +58,9 @@ class ServedModel:
             except ModelError as error:
                 self._report(str(error))
                 await asyncio.sleep(self._interval_s)
+        # What is loaded by now stays; the collector need not walk it again and again while requests are answered.
+        gc.collect()
+        gc.freeze()
         log.info("serving version %s", self._recommender.manifest.version)
 
     def _report(self, reason: str) -> None:

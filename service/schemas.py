@@ -148,4 +148,8 @@ class Problem(BaseModel):
     errors: list[FieldFault] = Field([], description="The faults of the request one by one.")
 
 
+RECOMMEND_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RecommendRequest"}}},
+}
 PROBLEM_CONTENT: dict[str, Any] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}

@@ -67,8 +67,8 @@ def test_the_trained_row_of_a_playlist_equals_what_the_service_derives(
         *(f"term {row}" for row in range(len(matrix.words) + len(matrix.grams))),
     ]
     served_names = [
-        *(track.id for track in catalogue.tracks(range(space.n_tracks))),
-        *(f"artist {artist.id}" for artist in catalogue.artists(range(space.n_artists))),
+        *(catalogue.tracks([row])[row].id for row in range(space.n_tracks)),
+        *(f"artist {catalogue.artists([row])[row].id}" for row in range(space.n_artists)),
         *(f"term {row}" for row in range(space.n_words + space.n_grams)),
     ]
     served = recommender.features(known_playlists(learned, 200))
@@ -95,7 +95,7 @@ def test_exact_retrieval_equals_brute_force(recommender: Recommender, artifacts:
         scores[artifacts.catalogue.track_rows(playlist.tracks)[0]] = -np.inf
         best = artifacts.catalogue.tracks(np.argsort(-scores)[:100].tolist())
         found = {track.id: track.score for track in answer.tracks}
-        missed = {track.id for track in best} - set(found)
+        missed = {track.id for track in best.values()} - set(found)
         kth = np.sort(scores)[-100]
         rows = artifacts.catalogue.track_rows(sorted(missed))[0]
         assert all(abs(scores[row] - kth) < 1e-6 for row in rows)  # tied up to rounding

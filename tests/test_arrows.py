@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "service/settings.py": {"pydantic", "pydantic_settings"},
     "service/schemas.py": {"pydantic"},
     "service/model.py": {"service.engine"},
-    "service/routes.py": {"fastapi", "orjson", "service.engine", "service.model", "service.schemas"},
+    "service/routes.py": {"fastapi", "orjson", "pydantic", "service.engine", "service.model", "service.schemas"},
     "service/app.py": {"fastapi", "starlette", "service.engine", "service.model", "service.routes", "service.schemas",
                        "service.settings"},
     "service/__main__.py": {"uvicorn", "pydantic", "service.app", "service.settings"},

@@ -31,7 +31,7 @@ class TrainingConfig:
     gram_weight: float = _number(0.3, "strength of a title's 4-grams, as a share of title-weight", 0.0)
     trees: int = _number(50, "of each Annoy index", 1, 1000)
     neighbours: int = _number(20, "nearest rows on which an index's recall is measured", 1, 500)
-    neighbour_recall: float = _number(0.96, "recall that an index is searched for", 0.0, 1.0)
+    neighbour_recall: float = _number(0.97, "recall that an index is searched for", 0.0, 1.0)
     seed: int = _number(42, "of everything random", 0, 2**31 - 1)
 
     def __post_init__(self) -> None:

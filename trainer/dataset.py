@@ -131,14 +131,9 @@ def training_matrix(dataset: Dataset, weights: Weights) -> TrainingMatrix:
     titles = [normalize_title(title) for title in dataset.titles]
     words, grams = _common_terms(titles, title_words), _common_terms(titles, title_grams)
     space = FeatureSpace(vocabulary.track_artists, len(vocabulary.artist_ids), len(words), len(grams), weights)
-    terms = _term_rows(titles, words, grams)
-    none = Ragged(np.zeros(len(dataset) + 1, np.int64), np.empty(0, np.int32))
-    chunks = []
-    for start in range(0, len(dataset), CHUNK_PLAYLISTS):
-        stop = min(start + CHUNK_PLAYLISTS, len(dataset))
-        chunks.append(
-            space.features(dataset.tracks.slice(start, stop), none.slice(start, stop), terms.slice(start, stop))
-        )
+    terms = _term_columns(titles, words, grams, space.first_term)
+    bounds = [*range(0, len(dataset), CHUNK_PLAYLISTS), len(dataset)]
+    chunks = [space.features(dataset.tracks.slice(*bound), terms.slice(*bound)) for bound in pairwise(bounds)]
     counts = np.concatenate([np.diff(chunk.offsets) for chunk in chunks])
     columns = np.concatenate([chunk.columns for chunk in chunks])
     confidences = np.concatenate([space.confidences(chunk.strengths) for chunk in chunks])
@@ -282,9 +277,9 @@ def _common_terms(titles: Iterable[str], terms_of: Callable[[str], set[str]]) ->
     return sorted(term for term, playlists in counts.items() if playlists >= MIN_TERM_PLAYLISTS)
 
 
-def _term_rows(titles: Sequence[str], words: Sequence[str], grams: Sequence[str]) -> Ragged:
-    word_rows = {word: row for row, word in enumerate(words)}
-    gram_rows = {gram: row for row, gram in enumerate(grams, len(words))}
+def _term_columns(titles: Sequence[str], words: Sequence[str], grams: Sequence[str], first: int) -> Ragged:
+    word_rows = {word: row for row, word in enumerate(words, first)}
+    gram_rows = {gram: row for row, gram in enumerate(grams, first + len(words))}
     rows_of: dict[str, list[int]] = {}
     for title in titles:
         if title not in rows_of:

@@ -131,41 +131,36 @@ class FeatureSpace:
     def n_features(self) -> int:
         return self.first_term + self.n_words + self.n_grams
 
-    def features(self, tracks: Ragged, mentions: Ragged, terms: Ragged) -> Features:
+    def features(self, *said: Ragged) -> Features:
         """
         Weigh what a batch of playlists says.
 
         Args:
-            tracks: rows of the distinct tracks of each playlist.
-            mentions: rows of the distinct artists that each playlist names beside its tracks.
-            terms: rows of the distinct title terms of each playlist, words before grams.
+            said: one or more lists of columns for each playlist: its tracks, the artists that it names beside them,
+                and the terms of its title, each once over all lists. The artists of its tracks are added here.
 
         Returns:
-            The strengths r of design section 1, a batch of as many playlists.
+            The strengths r of `docs/artifacts.md`, for as many playlists.
 
         """
-        artists = self.track_artists[tracks.rows]
+        columns = np.concatenate([lists.rows for lists in said])
+        firsts = np.concatenate([lists.owners() for lists in said]) * self.n_features
+        tracks = columns < self.n_tracks
+        artists = self.track_artists[columns[tracks]]
         known = artists >= 0
-        track_owners = tracks.owners() * self.n_features
-        said = (
-            track_owners + tracks.rows,
-            track_owners[known] + artists[known] + self.n_tracks,
-            mentions.owners() * self.n_features + mentions.rows + self.n_tracks,
-            terms.owners() * self.n_features + terms.rows + self.first_term,
-        )
-        keys, counts = _count(np.concatenate(said))
-        offsets = keys.searchsorted(np.arange(len(tracks) + 1) * self.n_features)
-        columns = (keys % self.n_features).astype(np.int32)
+        of_tracks = firsts[tracks][known] + artists[known] + self.n_tracks
+        keys, counts = _count(np.concatenate((firsts + columns, of_tracks)))
+        offsets = keys.searchsorted(np.arange(len(said[0]) + 1) * self.n_features)
+        columns = keys % self.n_features
         strengths = self._strengths(columns, counts)
-        if not strengths.all():  # a weight of 0 switches a kind of feature off
-            return _without_zeros(Features(offsets, columns, strengths))
-        return Features(offsets, columns, strengths)
+        found = Features(offsets, columns.astype(np.int32), strengths)
+        return found if strengths.all() else _without_zeros(found)  # a weight of 0 switches a kind of feature off
 
     def confidences(self, strengths: Floats) -> Floats:
         """float32, same shape as *strengths*: `1 + alpha * r`."""
         return np.float32(1) + np.float32(self.weights.alpha) * strengths
 
-    def _strengths(self, columns: NDArray[np.int32], counts: NDArray[np.int64]) -> Floats:
+    def _strengths(self, columns: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
         weights = self.weights
         by_kind = np.array([1, weights.artist, weights.title, weights.title * weights.gram], np.float32)
         kinds = self._first_columns.searchsorted(columns, "right")

@@ -42,7 +42,7 @@ class Playlist:
     exclude: Sequence[str] = ()
 
 
-@dataclass(slots=True)
+@dataclass
 class ScoredTrack:
     """A recommended track."""
 
@@ -52,7 +52,7 @@ class ScoredTrack:
     score: float
 
 
-@dataclass(slots=True)
+@dataclass
 class ScoredArtist:
     """A recommended artist."""
 
@@ -79,18 +79,16 @@ class Recommendation:
     tracks: list[ScoredTrack]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Seeds:
-    """A playlist in rows: what is known of it, what is not, and the track rows that must not be answered, ascending."""
+    """A playlist in rows: the columns that it says, what is unknown of it, and the tracks barred from its answer."""
 
-    tracks: list[int]
-    artists: list[int]
-    terms: list[int]
+    columns: list[int]
     unknown: Unknown
-    barred: Rows
+    barred: list[int]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Ranking:
     """Track rows, best first, and their scores; None where popularity is the score."""
 
@@ -153,8 +151,7 @@ class Recommender:
         ranks = self._artifacts.popular_ranks
         numbers = self.manifest.numbers
         rows, scores = self._neighbours(self._artifacts.tracks_index, 0, seeds, k, int(numbers["tracks_effort"]), ranks)
-        found = zip(catalogue.tracks(rows), scores, strict=True)
-        return [ScoredTrack(track.id, track.name, track.artist, score) for track, score in found]
+        return _scored(rows, scores, catalogue.tracks(rows))
 
     def similar_artists(self, names: Sequence[str], k: int) -> list[ScoredArtist]:
         """
@@ -168,16 +165,22 @@ class Recommender:
         rows, scores = self._neighbours(
             self._artifacts.artists_index, first, seeds, k, int(numbers["artists_effort"]), ranks
         )
-        found = zip(catalogue.artists(rows), scores, strict=True)
-        return [ScoredArtist(artist.id, artist.name, score) for artist, score in found]
+        artists = catalogue.artists(rows)
+        return [
+            ScoredArtist(artists[row].id, artists[row].name, score) for row, score in zip(rows, scores, strict=True)
+        ]
 
     def search(self, text: str, k: int) -> list[Track]:
         """The *k* most popular tracks with each word of *text* in name or artist; the last may be unfinished."""
-        return self._artifacts.catalogue.tracks(self._artifacts.catalogue.search(text, k))
+        rows = self._artifacts.catalogue.search(text, k)
+        tracks = self._artifacts.catalogue.tracks(rows)
+        return [tracks[row] for row in rows]
 
     def popular(self, k: int) -> list[Track]:
         """The *k* most popular tracks."""
-        return self._artifacts.catalogue.tracks(self._artifacts.popular[:k].tolist())
+        rows = self._artifacts.popular[:k].tolist()
+        tracks = self._artifacts.catalogue.tracks(rows)
+        return [tracks[row] for row in rows]
 
     def unknown(self, playlists: Sequence[Playlist]) -> list[Unknown]:
         """What the catalogue does not know of each of *playlists*."""
@@ -202,20 +205,17 @@ class Recommender:
         return np.stack([self._solve(features, index) for index in range(len(playlists))])
 
     def _find(self, playlist: Playlist) -> _Seeds:
-        catalogue = self._artifacts.catalogue
+        catalogue, space = self._artifacts.catalogue, self._artifacts.space
         tracks, unknown_tracks = catalogue.track_rows(playlist.tracks)
         artists, unknown_artists = catalogue.artist_rows(playlist.artists)
         terms = catalogue.term_rows(playlist.title)
         excluded, _ = catalogue.track_rows(playlist.exclude)
+        columns = tracks + [space.n_tracks + row for row in artists] + [space.first_term + row for row in terms]
         unknown = Unknown(unknown_tracks, unknown_artists, bool(playlist.title) and not terms)
-        return _Seeds(tracks, artists, terms, unknown, np.unique(np.array(tracks + excluded, np.int64)))
+        return _Seeds(columns, unknown, sorted({*tracks, *excluded}))
 
     def _weigh(self, seeds: Sequence[_Seeds]) -> Features:
-        return self._artifacts.space.features(
-            Ragged.of([seed.tracks for seed in seeds]),
-            Ragged.of([seed.artists for seed in seeds]),
-            Ragged.of([seed.terms for seed in seeds]),
-        )
+        return self._artifacts.space.features(Ragged.of([seed.columns for seed in seeds]))
 
     def _solve(self, features: Features, index: int) -> Floats:
         columns, strengths = features[index]
@@ -229,7 +229,9 @@ class Recommender:
         answerable = set(known)
         return [next(best) if i in answerable else self._rank_popular(seed.barred, k) for i, seed in enumerate(seeds)]
 
-    def _rank_folded(self, features: Features, known: Sequence[int], barred: Sequence[Rows], k: int) -> list[_Ranking]:
+    def _rank_folded(
+        self, features: Features, known: Sequence[int], barred: Sequence[list[int]], k: int
+    ) -> list[_Ranking]:
         if not known:
             return []
         queries = np.stack([self._solve(features, index) for index in known])
@@ -241,13 +243,13 @@ class Recommender:
         order = np.lexsort((self._artifacts.popular_ranks[rows], -scores))[:k]
         return _Ranking(rows[order].tolist(), _rounded(scores[order]))
 
-    def _rank_popular(self, barred: Rows, k: int) -> _Ranking:
+    def _rank_popular(self, barred: list[int], k: int) -> _Ranking:
         head = self._artifacts.popular[: k + len(barred)]
         return _Ranking(head[~np.isin(head, barred)][:k].tolist(), None)
 
     def _tracks(self, rankings: Sequence[_Ranking]) -> dict[int, Track]:
-        rows = list(dict.fromkeys(row for ranking in rankings for row in ranking.rows))
-        return dict(zip(rows, self._artifacts.catalogue.tracks(rows), strict=True))
+        rows = {row for ranking in rankings for row in ranking.rows}
+        return self._artifacts.catalogue.tracks(list(rows))
 
     def _neighbours(
         self, index: NeighbourIndex, first: int, seeds: Sequence[int], k: int, effort: int, ranks: NDArray[np.int32]
@@ -275,13 +277,16 @@ def _all_known(kind: str, rows: list[int], unknown: list[str]) -> list[int]:
 
 
 def _recommendation(seeds: _Seeds, ranking: _Ranking, tracks: Mapping[int, Track]) -> Recommendation:
-    found = [tracks[row] for row in ranking.rows]
-    scores = ranking.scores or [track.popularity for track in found]
-    scored = [
-        ScoredTrack(track.id, track.name, track.artist, score) for track, score in zip(found, scores, strict=True)
-    ]
+    scores = ranking.scores or [tracks[row].popularity for row in ranking.rows]
+    scored = _scored(ranking.rows, scores, tracks)
     return Recommendation("popular" if ranking.scores is None else "fold-in", seeds.unknown, scored)
 
 
+def _scored(rows: Sequence[int], scores: Sequence[float], tracks: Mapping[int, Track]) -> list[ScoredTrack]:
+    found = ((tracks[row], score) for row, score in zip(rows, scores, strict=True))
+    return [ScoredTrack(track.id, track.name, track.artist, score) for track, score in found]
+
+
 def _rounded(scores: Floats) -> list[float]:
-    return [round(score, SCORE_DECIMALS) for score in scores.tolist()]
+    rounded: list[float] = scores.astype(np.float64).round(SCORE_DECIMALS).tolist()
+    return rounded

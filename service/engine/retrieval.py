@@ -4,8 +4,10 @@ Nearest rows: exactly by inner product for continuations, approximately by cosin
 Building and querying the Annoy index share this file, because they must agree on metric and dimension.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import neg
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,8 +19,9 @@ Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 BLOCK_ROWS = 4096
-FIRST_BLOCK_ROWS, MOST_BLOCK_ROWS = 4096, 16384
-LEAST = np.finfo(np.float32).min
+FIRST_BLOCK_ROWS = 4096
+BLOCK_PRODUCTS = 1 << 20  # a block has no more products than this over all queries
+LEAST = float(np.finfo(np.float32).min)
 NO_ROWS: Rows = np.empty(0, np.int64)
 
 
@@ -91,21 +94,21 @@ def leading_axes(vectors: Floats) -> Floats:
 class _Pool:
     """The best rows that one query has met so far, and the score that a further row has to reach."""
 
-    def __init__(self, query: Floats, vectors: RankingVectors, k: int, excluded: Rows):
-        n_head = vectors.heads.shape[1]
-        self.head, self._tail = query[:n_head], query[n_head:]
-        self._length, self._tail_length = np.linalg.norm(query), np.linalg.norm(self._tail)
+    def __init__(self, query: Floats, vectors: RankingVectors, k: int, excluded: Sequence[int]):
+        self._tail = query[vectors.heads.shape[1] :]
+        self._length, self._tail_length = float(np.linalg.norm(query)), np.linalg.norm(self._tail)
         self._vectors, self._k, self._excluded = vectors, k, excluded
         # Two ways of summing the same products differ by less than this; it is kept as a margin.
-        self._rounding = 2 * len(query) * np.finfo(np.float32).eps * self._length * vectors.norms[0]
-        self._threshold = np.float32(-np.inf)
+        self._rounding = 2 * len(query) * float(np.finfo(np.float32).eps) * self._length * float(vectors.norms[0])
+        self._threshold = LEAST
         self._scores, self.rows = np.empty(0, np.float32), NO_ROWS
 
     def end(self) -> int:
         """The row from which on |query| * |row| cannot reach the threshold."""
         if self._threshold <= 0:
             return len(self._vectors)
-        return len(self._vectors) - int(self._vectors.norms[::-1].searchsorted(self._threshold / self._length))
+        # The norms fall; `searchsorted` on their reverse would copy them each time.
+        return bisect_right(self._vectors.norms, -self._threshold / self._length, key=neg)
 
     def add(self, heads: Floats, start: int) -> None:
         """
@@ -113,19 +116,22 @@ class _Pool:
 
         What is missing of a row's score is at most |tail of query| * |tail of row|, so few rows need their tails read.
         """
-        stop = start + len(heads)
-        first, last = self._excluded.searchsorted((start, stop))
-        if first < last:
-            heads[self._excluded[first:last] - start] = -np.inf
-        if self._threshold == -np.inf and len(heads) > self._k:
+        self._exclude(heads, start)
+        if self._threshold == LEAST and len(heads) > self._k:
             self._raise_threshold(self._complete(heads, np.argpartition(heads, -self._k)[-self._k :], start))
-        reach = self._vectors.tail_norms[start:stop] * self._tail_length
+        reach = self._vectors.tail_norms[start : start + len(heads)] * self._tail_length
         reach += heads
-        found = (reach >= max(self._threshold, LEAST)).nonzero()[0]
+        found = (reach >= self._threshold).nonzero()[0]
         if len(found):
             self._scores = np.concatenate((self._scores, self._complete(heads, found, start)))
             self.rows = np.concatenate((self.rows, found + start))
             self._keep_best()
+
+    def _exclude(self, heads: Floats, start: int) -> None:
+        first = bisect_left(self._excluded, start)
+        last = bisect_left(self._excluded, start + len(heads), first)
+        if first < last:
+            heads[np.array(self._excluded[first:last]) - start] = -np.inf
 
     def _complete(self, heads: Floats, found: Rows, start: int) -> Floats:
         """The scores of the rows *found* in a block, counted from its *start*, tails included."""
@@ -139,11 +145,11 @@ class _Pool:
 
     def _raise_threshold(self, scores: Floats) -> None:
         """As there are rows of *scores*, a row below the k-th of them cannot be among the best k."""
-        excess = len(scores) - self._k
-        self._threshold = np.partition(scores, excess)[excess] - self._rounding
+        kth = len(scores) - self._k
+        self._threshold = max(float(np.partition(scores, kth)[kth]) - self._rounding, LEAST)
 
 
-def search_exactly(queries: Floats, vectors: RankingVectors, k: int, excluded: Sequence[Rows]) -> list[Rows]:
+def search_exactly(queries: Floats, vectors: RankingVectors, k: int, excluded: Sequence[Sequence[int]]) -> list[Rows]:
     """
     Find, for each query, every row that can be among its best *k* by inner product.
 
@@ -164,15 +170,17 @@ def search_exactly(queries: Floats, vectors: RankingVectors, k: int, excluded: S
     """
     pools = [_Pool(query, vectors, k, rows) for query, rows in zip(queries, excluded, strict=True)]
     heads = np.ascontiguousarray(queries[:, : vectors.heads.shape[1]])
-    ends = np.full(len(queries), len(vectors))
-    start, size = 0, FIRST_BLOCK_ROWS
-    while len(active := np.flatnonzero(ends > start)):
-        block = vectors.heads[start : min(start + size, ends.max())]
+    ends = [len(vectors)] * len(pools)
+    active, start, size = list(range(len(pools))), 0, FIRST_BLOCK_ROWS
+    while active:
+        stop = min(start + size, max(ends[query] for query in active))
+        block = vectors.heads[start:stop]
         products = heads[active] @ block.T if len(active) > 1 else (block @ heads[active[0]])[None]
         for query, scores in zip(active, products, strict=True):
             pools[query].add(scores, start)
             ends[query] = pools[query].end()
-        start, size = start + len(block), min(2 * size, MOST_BLOCK_ROWS)
+        active, start = [query for query in active if ends[query] > stop], stop
+        size = min(4 * size, max(FIRST_BLOCK_ROWS, BLOCK_PRODUCTS // max(len(active), 1)))
     return [pool.rows for pool in pools]
 
 
@@ -193,10 +201,10 @@ def search_neighbours_exactly(queries: Floats, vectors: Floats, k: int, block_ro
     best = np.empty((len(queries), 0), np.float32)
     rows = np.empty((len(queries), 0), np.int64)
     for start in range(0, len(vectors), block_rows):
-        block = unit(vectors[start : start + block_rows])
-        numbers = np.broadcast_to(np.arange(start, start + len(block)), (len(queries), len(block)))
-        best = np.concatenate((best, queries @ block.T), axis=1)
-        rows = np.concatenate((rows, numbers), axis=1)
+        cosines = queries @ unit(vectors[start : start + block_rows]).T
+        kept = np.argpartition(-cosines, min(k, cosines.shape[1]) - 1, axis=1)[:, :k]
+        best = np.concatenate((best, np.take_along_axis(cosines, kept, 1)), axis=1)
+        rows = np.concatenate((rows, kept + start), axis=1)
         order = np.argsort(-best, axis=1, kind="stable")[:, :k]
         best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
     return rows
@@ -277,7 +285,7 @@ class NeighbourIndex:
         hits = sum(len(np.intersect1d(rows, true)) for rows, true in zip(found, truth, strict=True))
         return hits / truth.size
 
-    def calibrate(self, vectors: Floats, target: float, k: int, seed: int, n_queries: int = 300) -> int:
+    def calibrate(self, vectors: Floats, target: float, k: int, seed: int, n_queries: int = 1000) -> int:
         """
         Find the least effort, among powers of the square root of two, whose recall of the top *k* reaches *target*.
 
@@ -295,7 +303,7 @@ class NeighbourIndex:
         n_rows = len(vectors)
         queries = np.random.default_rng(seed).choice(n_rows, min(n_queries, n_rows), replace=False)
         truth = search_neighbours_exactly(unit(vectors[queries]), vectors, min(k, n_rows))
-        limit = n_rows * self.n_trees
+        limit = min(n_rows, 100 * k) * self.n_trees
         effort = float(k)
         while effort < limit and self.recall(vectors, queries, truth, round(effort)) < target:
             effort *= 2**0.5

@@ -46,7 +46,8 @@ def test_every_number_that_changes_an_answer_is_in_the_manifest(version: Path):
 
 def test_tracks_are_written_by_falling_norm_then_popularity_then_id(version: Path):
     artifacts = Artifacts.open(version)
-    tracks = artifacts.catalogue.tracks(range(artifacts.space.n_tracks))
+    found = artifacts.catalogue.tracks(range(artifacts.space.n_tracks))
+    tracks = [found[row] for row in range(artifacts.space.n_tracks)]
     keys = [
         (-norm, -track.popularity, track.id)
         for norm, track in zip(artifacts.ranking.norms.tolist(), tracks, strict=True)

@@ -24,8 +24,13 @@ def weigh(
     mentions: list[list[int]] | None = None,
     terms: list[list[int]] | None = None,
 ) -> Features:
+    """Tracks in one list and what is said beside them in another, as training and serving may give them."""
     none: list[list[int]] = [[] for _ in tracks]
-    return of.features(Ragged.of(tracks), Ragged.of(mentions or none), Ragged.of(terms or none))
+    beside = [
+        [of.n_tracks + row for row in named] + [of.first_term + row for row in titled]
+        for named, titled in zip(mentions or none, terms or none, strict=True)
+    ]
+    return of.features(Ragged.of(tracks), Ragged.of(beside))
 
 
 def as_dict(features: Features, index: int) -> dict[int, float]:

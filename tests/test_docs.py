@@ -1,0 +1,141 @@
+"""Every endpoint, setting, command, option, file and target has its place in the documentation."""
+
+import argparse
+import json
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from service.app import STATUSES, create_app
+from service.engine import Manifest, Store
+from service.schemas import RecommendRequest, SearchQuery, SimilarQuery
+from service.settings import Settings
+from trainer.__main__ import parser
+from trainer.config import FULL, SMALL, TrainingConfig
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def doc(name: str) -> str:
+    return (ROOT / "docs" / name).read_text()
+
+
+def sections(text: str) -> dict[str, str]:
+    """The text below each heading of the second level."""
+    parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (action,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def test_every_endpoint_has_a_section():
+    paths = create_app(Settings()).openapi()["paths"]
+    endpoints = {f"`{method.upper()} {path}`" for path, methods in paths.items() for method in methods}
+
+    assert endpoints == {heading for heading in sections(doc("api.md")) if heading.startswith("`")}
+
+
+@pytest.mark.parametrize(
+    ("section", "model"),
+    [("`POST /recommend`", RecommendRequest), ("`GET /similar`", SimilarQuery), ("`GET /search`", SearchQuery)],
+)
+def test_every_field_of_a_request_is_in_the_table_of_its_endpoint(section: str, model: type):
+    text = sections(doc("api.md"))[section]
+    documented = re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)
+
+    assert documented == list(model.model_fields)
+
+
+def test_every_status_of_an_error_is_documented():
+    documented = set(re.findall(r"^\| (\d+) \|", sections(doc("api.md"))["Errors"], flags=re.MULTILINE))
+
+    assert {str(int(status)) for status in STATUSES.values()} <= documented
+
+
+def test_every_setting_is_in_the_table_with_its_default_and_meaning():
+    rows = re.findall(r"^\| `(SEGUE_\w+)` \| `(.*?)` \| (.*) \|$", doc("settings.md"), flags=re.MULTILINE)
+
+    assert rows == [
+        (f"SEGUE_{name.upper()}", str(field.default), field.description)
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def test_every_command_has_a_section_with_each_of_its_options():
+    found = sections(doc("cli.md"))
+    numbers = {f"--{number.name.replace('_', '-')}" for number in fields(TrainingConfig)} | {"--profile"}
+
+    assert {f"`{name}`" for name in commands()} == set(found)
+    for name, command in commands().items():
+        for action in command._actions:
+            for option in action.option_strings:
+                if option in ("-h", "--help") or (name == "evaluate" and option in numbers):
+                    continue
+                assert f"`{option}" in found[f"`{name}`"], f"{name} {option}"
+
+
+def test_the_profiles_are_as_documented():
+    rows = re.findall(r"^\| `--([\w-]+)` \| ([\d.]+) \| ([\d.]+) \| (.*) \|$", doc("cli.md"), flags=re.MULTILINE)
+    documented = {name.replace("-", "_"): (float(full), float(small)) for name, full, small, _ in rows}
+
+    assert documented == {
+        number.name: (getattr(FULL, number.name), getattr(SMALL, number.name)) for number in fields(TrainingConfig)
+    }
+
+
+def test_every_file_of_a_version_is_documented(models: Path):
+    text = doc("artifacts.md")
+
+    for name in (*Manifest.read(Store(models).current()).files, "manifest.json"):
+        assert f"`{name}`" in text
+    for field in fields(Manifest):
+        assert f"`{field.name}`" in text
+
+
+def test_every_target_of_the_makefile_says_what_it_does():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    described = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+    assert targets == described
+    assert {"install", "demo", "test", "lint", "bench", "test-compose", "clean"} <= set(targets)
+
+
+def test_links_between_documents_lead_somewhere():
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
+            if "://" not in link:
+                assert (path.parent / link).exists(), f"{path.name}: {link}"
+
+
+def test_no_file_names_a_package_registry():
+    hosts = ("pypi" + ".org", "pythonhosted" + ".org", "npmjs" + ".org", "deb.debian" + ".org")
+
+    for path in [*ROOT.glob("*"), *(ROOT / ".ci").glob("*"), *(ROOT / "docs").glob("*")]:
+        if path.is_file():
+            assert not any(host in path.read_text(errors="replace") for host in hosts), path.name
+
+
+def test_everything_that_is_depended_on_is_pinned():
+    pinned = set(re.findall(r"^([\w.-]+)==[\w.]+$", (ROOT / "constraints.txt").read_text().lower(), flags=re.MULTILINE))
+    project = (ROOT / "pyproject.toml").read_text()
+    wanted = re.findall(r'"([\w-]+)[>=\d.]*"', re.search(r"dependencies = \[(.*?)\]", project, re.DOTALL)[1])
+    for extra in re.findall(r"^(?:trainer|dev) = \[(.*?)\]$", project, flags=re.MULTILINE):
+        wanted += re.findall(r'"([\w-]+)"', extra)
+
+    assert len(wanted) > 15
+    assert {name.replace("_", "-") for name in wanted} <= {name.replace("_", "-") for name in pinned}
+
+
+def test_the_first_curl_of_the_readme_asks_for_ten_tracks_and_shows_them():
+    command = re.search(r"^    (curl .*/recommend.*)$", README, flags=re.MULTILINE)
+    assert command is not None
+    body = json.loads(shlex.split(command[1])[-1])
+
+    assert RecommendRequest.model_validate(body).k == 10
