@@ -31,7 +31,7 @@ class RankingVectors:
     The vectors z that continuations are ranked by, by falling norm, their axes turned so that the first carry the most.
 
     Attributes:
-        heads: float32, shape (n_rows, n_head). The leading half of the axes.
+        heads: float32, shape (n_rows, n_head). The leading axes.
         tails: float32, shape (n_rows, n_factors - n_head). The others.
         norms: float32, shape (n_rows,). |z|, falling.
         tail_norms: float32, shape (n_rows,). The length of each row of *tails*.
@@ -70,8 +70,8 @@ class RankingVectors:
 
 
 def head_length(n_factors: int) -> int:
-    """How many of *n_factors* axes a search looks at first."""
-    return (n_factors + 1) // 2
+    """How many of *n_factors* axes a search looks at first: five eighths were fastest, alone and in batches."""
+    return (5 * n_factors + 7) // 8
 
 
 def leading_axes(vectors: Floats) -> Floats:
@@ -135,6 +135,8 @@ class _Pool:
 
     def _complete(self, heads: Floats, found: Rows, start: int) -> Floats:
         """The scores of the rows *found* in a block, counted from its *start*, tails included."""
+        if 3 * len(found) > len(heads):  # reading all in order is faster than reading many here and there
+            return np.asarray((heads + self._vectors.tails[start : start + len(heads)] @ self._tail)[found])
         return heads[found] + self._vectors.tails.take(found + start, axis=0) @ self._tail
 
     def _keep_best(self) -> None:
