@@ -40,7 +40,7 @@ def main() -> None:
 def measured(command: list[str]) -> tuple[float, int]:
     """Seconds and peak resident MiB of *command*."""
     started = time.monotonic()
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

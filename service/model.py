@@ -31,7 +31,6 @@ class ServedModel:
 
         Raises:
             NoModel: none is open; the message says why.
-
         """
         if self._recommender is None:
             raise NoModel(self._reason)

@@ -127,7 +127,6 @@ def read_body(schema: type[Body], content: bytes) -> Body:
 
     Raises:
         RequestValidationError: it is not JSON, or not of the schema.
-
     """
     try:
         return schema.model_validate_json(content)

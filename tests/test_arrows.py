@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "trainer/metrics.py": set(),
     "trainer/errors.py": set(),
     "trainer/config.py": {"trainer.errors"},
-    "trainer/factorize.py": {"implicit", "numpy", "scipy", "threadpoolctl", "trainer.config"},
+    "trainer/factorize.py": {"implicit", "numpy", "scipy", "threadpoolctl", "trainer.config", "trainer.errors"},
     "trainer/progress.py": {"tqdm"},
     "trainer/sources": {"msgspec", "numpy", "trainer.errors", "trainer.progress", "trainer.sources"},
     "trainer": ENGINE - {"annoy"} | {"msgspec", "service.engine", "trainer"},

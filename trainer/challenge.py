@@ -73,7 +73,6 @@ class Task:
         title: '' where it is not shown.
         seeds: the tracks shown.
         held_out: ids of the tracks hidden; none in a published challenge set.
-
     """
 
     pid: int
@@ -94,7 +93,6 @@ def assign(dataset: Dataset, candidates: Iterable[int], per_category: int) -> di
 
     Returns:
         The index of the category for the index of each chosen playlist.
-
     """
     lengths = np.diff(dataset.tracks.offsets)
     left = sorted(candidates, key=lambda index: (hash_share(dataset.playlist_ids[index]), index))
@@ -202,7 +200,6 @@ def read_challenge(path: Path) -> list[Task]:
 
     Raises:
         BadInput: it is not there, or not that.
-
     """
     try:
         raw = path.read_bytes()

@@ -18,7 +18,6 @@ class TrainingConfig:
 
     Raises:
         BadConfig: a number is out of its range.
-
     """
 
     factors: int = _number(128, "length of the vectors", 1, 4096)

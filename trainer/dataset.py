@@ -32,7 +32,6 @@ class Vocabulary:
         track_ids, track_names: one for each track.
         track_artists: int32, shape (n_tracks,). The artist's row of each track, -1 where it has none.
         artist_ids, artist_names: one for each artist.
-
     """
 
     track_ids: Sequence[str]
@@ -59,7 +58,6 @@ class Dataset:
         fingerprint: of all that was read, in whatever order it came.
         empty_playlists: how many playlists without tracks were passed over.
         repeated_ids: how many playlists have the id of an earlier one.
-
     """
 
     playlist_ids: Sequence[str]
@@ -101,7 +99,6 @@ class TrainingMatrix:
         space: what its columns stand for.
         words, grams: the title terms of its last columns.
         artist_popularity: int32, shape (n_artists,). In how many playlists each artist is.
-
     """
 
     confidences: csr_matrix[np.float32]
@@ -117,7 +114,6 @@ def read_dataset(playlists: Iterable[Playlist]) -> Dataset:
 
     Raises:
         NothingToLearn: no playlist has a track.
-
     """
     builder = _Builder()
     for playlist in playlists:
@@ -154,7 +150,6 @@ def heldout(playlist_ids: Sequence[str], share: float, least: int, most_share: f
 
     Returns:
         bool, shape (n_playlists,).
-
     """
     places = np.fromiter((hash_share(id_) for id_ in playlist_ids), np.float64, len(playlist_ids))
     if (places < share).sum() < least:

@@ -38,7 +38,6 @@ class Scores:
         categories: int, shape (n_tasks,). The category of each task.
         values: float64, shape (n_tasks,), for each of `MEASURES`.
         coverage: by category, and 'all': the share of the catalogue's tracks that any answer holds.
-
     """
 
     categories: NDArray[np.int64]
@@ -91,7 +90,6 @@ def score(tasks: Sequence[Task], answers: Sequence[Sequence[str]], artists: Mapp
         answers: the ids recommended for each, best first.
         artists: the artist of each track.
         n_tracks: the size of the catalogue that was recommended from.
-
     """
     categories = np.array([task.category for task in tasks], np.int64)
     pairs = [(answer, task.held_out) for answer, task in zip(answers, tasks, strict=True)]

@@ -7,11 +7,13 @@ from importlib.metadata import version
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 from implicit.nearest_neighbours import CosineRecommender
+from implicit.recommender_base import ModelFitError
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from trainer.config import TrainingConfig
+from trainer.errors import BadConfig
 
 Floats = NDArray[np.float32]
 
@@ -35,14 +37,22 @@ def factorize(
     Returns:
         float32, shape (n_features, n_factors).
 
+    Raises:
+        BadConfig: the numbers make the vectors grow beyond all bounds.
     """
     model = als(config.factors, 1.0, config.regularization, config.iterations, config.seed)
-    model.fit(confidences, show_progress=False, callback=lambda *_: step())
+    try:
+        model.fit(confidences, show_progress=False, callback=lambda *_: step())
+    except ModelFitError as error:
+        raise BadConfig(
+            f"the fit came to nothing ({error}) with alpha {config.alpha:g} and regularization "
+            f"{config.regularization:g}; lower the one or raise the other"
+        ) from error
     return np.asarray(model.item_factors, np.float32)
 
 
 def als(factors: int, alpha: float, regularization: float, iterations: int, seed: int) -> AlternatingLeastSquares:
-    """Implicit's own model, for those who compare with it."""
+    """implicit's own model, for those who compare with it."""
     return AlternatingLeastSquares(
         factors=factors,
         alpha=alpha,
@@ -54,7 +64,7 @@ def als(factors: int, alpha: float, regularization: float, iterations: int, seed
 
 
 def cosine(neighbours: int) -> CosineRecommender:
-    """Implicit's item-item cosine, keeping so many *neighbours* of each item."""
+    """implicit's item-item cosine, keeping so many *neighbours* of each item."""
     return CosineRecommender(K=neighbours)
 
 

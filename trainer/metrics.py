@@ -27,7 +27,6 @@ def r_precision_artist(recommended: Sequence[str], held_out: Sequence[str], arti
 
     Args:
         artists: the artist of each track; a track without one earns nothing.
-
     """
     truth = _truth(held_out)
     wanted = {artists[track] for track in truth if artists.get(track)}

@@ -94,7 +94,6 @@ def train(paths: Sequence[Path], models: Path, config: TrainingConfig, hold_out:
         TrainerError: the data cannot be read or hold nothing to learn from.
         ModelError: another run is writing to the store, or the staged version cannot be opened.
         OSError: the store cannot be written to.
-
     """
     store = Store(models)
     with store.writing():
@@ -122,7 +121,6 @@ def evaluate(paths: Sequence[Path], config: TrainingConfig, out: Path | None = N
     Raises:
         TrainerError: the data cannot be read or hold too few playlists.
         OSError: *out* cannot be written to.
-
     """
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -155,7 +153,6 @@ def answer_challenge(challenge_set: Path, models: Path, out: Path, team: str, em
         TrainerError: *challenge_set* cannot be read.
         ModelError: nothing is published that can be opened.
         OSError: *out* cannot be written.
-
     """
     tasks = read_challenge(challenge_set)
     recommender = Recommender.open(Store(models).current())

@@ -56,7 +56,6 @@ class Manifest:
         libraries: versions of the libraries that made it.
         files: size in bytes and SHA-256 of each other file of the version.
         format_version: of the directory's layout; raised when an older release could no longer read it.
-
     """
 
     version: str
@@ -94,7 +93,6 @@ class Manifest:
             NoModel: *directory* does not exist.
             CorruptModel: the manifest is missing or was changed after it was written.
             UnsupportedFormat: it was written in another format.
-
         """
         if not directory.is_dir():
             raise NoModel(f"{directory} does not exist")
@@ -119,7 +117,6 @@ class Manifest:
 
         Raises:
             CorruptModel: a file is missing, cut short or changed.
-
         """
         with ThreadPoolExecutor() as pool:
             for _ in pool.map(lambda file: _verify_file(directory / file[0], file[1]), self.files.items()):
@@ -142,7 +139,6 @@ class Model:
         numbers: every number that changes an answer; see `NUMBERS`.
         data: what it was trained on, for the manifest.
         libraries: versions of the libraries that made it.
-
     """
 
     vectors: Floats
@@ -176,7 +172,6 @@ def ranking_vectors(vectors: Floats, track_artists: Ints, beta: float) -> Floats
 
     Returns:
         float32, shape (n_tracks, n_factors).
-
     """
     n_tracks = len(track_artists)
     ranking = vectors[:n_tracks].copy()
@@ -194,7 +189,6 @@ def write(directory: Path, version: str, created_at: str, model: Model) -> Manif
 
     Returns:
         The manifest, written too.
-
     """
     model = _in_file_order(model)
     shape, numbers = model.shape, dict(model.numbers)
@@ -254,7 +248,6 @@ class Artifacts:
         popular: int32, shape (n_tracks,). Track rows, the most popular first, then by id.
         popular_ranks: int32, shape (n_tracks,). The place of each track row in *popular*.
         tracks_index, artists_index: nearest tracks and artists by cosine of y.
-
     """
 
     manifest: Manifest
@@ -275,7 +268,6 @@ class Artifacts:
 
         Raises:
             ModelError: it is missing, damaged or of another format.
-
         """
         manifest = Manifest.read(directory)
         manifest.verify(directory)

@@ -92,7 +92,6 @@ def write_catalogue(
         artists: (id, name, popularity) of each artist, the most popular first.
         words: the title terms of full weight.
         grams: the title terms of lesser weight; their rows follow those of *words*.
-
     """
     database = sqlite3.connect(path)
     try:
@@ -128,7 +127,6 @@ class Catalogue:
 
         Raises:
             CorruptModel: there is no catalogue in *path*.
-
         """
         try:
             uri = f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1"

@@ -31,7 +31,6 @@ class Weights:
         artist: strength of an artist is `artist * log(1 + n)`, n its distinct tracks and mentions in the playlist.
         title: strength of the whole title and of each of its words.
         gram: strength of each of the title's 4-grams, as a share of *title*.
-
     """
 
     alpha: float
@@ -48,7 +47,6 @@ class Ragged:
     Attributes:
         offsets: int64, shape (n_playlists + 1,). Playlist i has `rows[offsets[i]:offsets[i + 1]]`.
         rows: integers, shape (n_rows,).
-
     """
 
     offsets: NDArray[np.int64]
@@ -86,7 +84,6 @@ class Features:
         offsets: int64, shape (n_playlists + 1,).
         columns: int32, shape (n_entries,).
         strengths: float32, shape (n_entries,), each above 0.
-
     """
 
     offsets: NDArray[np.int64]
@@ -109,7 +106,6 @@ class FeatureSpace:
         n_words: number of title terms of full weight (whole titles and words).
         n_grams: number of title terms of lesser weight (4-grams); their rows follow those of the words.
         weights: how much each of them counts.
-
     """
 
     track_artists: NDArray[np.int32]
@@ -141,7 +137,6 @@ class FeatureSpace:
 
         Returns:
             The strengths r of `docs/artifacts.md`, for as many playlists.
-
         """
         columns = np.concatenate([lists.rows for lists in said])
         firsts = np.concatenate([lists.owners() for lists in said]) * self.n_features

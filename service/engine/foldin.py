@@ -19,7 +19,6 @@ def gram_matrix(vectors: Floats, regularization: float) -> Floats:
 
     Returns:
         float32, shape (n_factors, n_factors).
-
     """
     return vectors.T @ vectors + np.float32(regularization) * np.eye(vectors.shape[1], dtype=np.float32)
 
@@ -46,7 +45,6 @@ def fold_in(columns: NDArray[np.int32], confidences: Floats, vectors: Floats, gr
 
     Raises:
         PlaylistError: *columns* is empty.
-
     """
     if not len(columns):
         raise PlaylistError("cannot fold in a playlist of no known features; answer it by popularity")

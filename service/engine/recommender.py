@@ -33,7 +33,6 @@ class Playlist:
         artists: ids or names of artists that it names beside its tracks.
         title: its title.
         exclude: ids of tracks that must not be recommended.
-
     """
 
     tracks: Sequence[str] = ()
@@ -109,7 +108,6 @@ class Recommender:
 
         Raises:
             ModelError: it is missing, damaged or of another format.
-
         """
         return cls(Artifacts.open(directory))
 
@@ -130,7 +128,6 @@ class Recommender:
         Args:
             playlists: the playlists; one alone is a batch of one.
             k: how many tracks each is given, 1 or more.
-
         """
         seeds = [self._find(playlist) for playlist in playlists]
         rankings = self._rank(seeds, k)
@@ -144,7 +141,6 @@ class Recommender:
         Raises:
             PlaylistError: *track_ids* is empty.
             UnknownSeed: the catalogue does not hold one of them.
-
         """
         catalogue = self._artifacts.catalogue
         seeds = _all_known("track", *catalogue.track_rows(track_ids))
@@ -199,7 +195,6 @@ class Recommender:
 
         Raises:
             PlaylistError: nothing of one of them is known.
-
         """
         features = self.features(playlists)
         return np.stack([self._solve(features, index) for index in range(len(playlists))])

@@ -35,7 +35,6 @@ class RankingVectors:
         tails: float32, shape (n_rows, n_factors - n_head). The others.
         norms: float32, shape (n_rows,). |z|, falling.
         tail_norms: float32, shape (n_rows,). The length of each row of *tails*.
-
     """
 
     heads: Floats
@@ -62,7 +61,6 @@ class RankingVectors:
 
         Returns:
             float32, shape (n_rows,).
-
         """
         n_head = self.heads.shape[1]
         heads, tails = np.vecdot(self.heads[rows], query[:n_head]), np.vecdot(self.tails[rows], query[n_head:])
@@ -85,7 +83,6 @@ def leading_axes(vectors: Floats) -> Floats:
 
     Returns:
         float32, shape (n_factors, n_factors), orthonormal; turn vectors by `vectors @ rotation`.
-
     """
     _, axes = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
     return np.ascontiguousarray(axes[:, ::-1], np.float32)
@@ -168,7 +165,6 @@ def search_exactly(queries: Floats, vectors: RankingVectors, k: int, excluded: S
     Returns:
         For each query int64 row numbers in no order: at least its best *k* and those tied with them up to rounding,
         or all rows that are not excluded where there are no more than *k*.
-
     """
     pools = [_Pool(query, vectors, k, rows) for query, rows in zip(queries, excluded, strict=True)]
     heads = np.ascontiguousarray(queries[:, : vectors.heads.shape[1]])
@@ -198,7 +194,6 @@ def search_neighbours_exactly(queries: Floats, vectors: Floats, k: int, block_ro
 
     Returns:
         int64, shape (n_queries, k), nearest first.
-
     """
     best = np.empty((len(queries), 0), np.float32)
     rows = np.empty((len(queries), 0), np.int64)
@@ -229,7 +224,6 @@ class NeighbourIndex:
 
         Raises:
             OSError: the file is missing or its size does not fit *n_factors*.
-
         """
         self._index = AnnoyIndex(n_factors, self.METRIC)
         self._index.load(str(path))
@@ -244,7 +238,6 @@ class NeighbourIndex:
             vectors: float32, shape (n_rows, n_factors); their lengths do not matter.
             n_trees: more trees find more of the true neighbours and take more room.
             seed: of the random splits.
-
         """
         n_rows, n_factors = vectors.shape
         index = AnnoyIndex(n_factors, cls.METRIC)
@@ -276,7 +269,6 @@ class NeighbourIndex:
 
         Returns:
             int64, at most *k* rows, nearest first.
-
         """
         return np.asarray(self._index.get_nns_by_vector(query.tolist(), k, effort), np.int64)
 
@@ -300,7 +292,6 @@ class NeighbourIndex:
 
         Returns:
             The effort, at most what looks at every row of every tree.
-
         """
         n_rows = len(vectors)
         queries = np.random.default_rng(seed).choice(n_rows, min(n_queries, n_rows), replace=False)

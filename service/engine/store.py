@@ -41,7 +41,6 @@ class Store:
 
         Raises:
             NoModel: there is none, or what `CURRENT` names is gone.
-
         """
         train = f"publish one with: python -m trainer train DATA --models {self.root}"
         try:
@@ -67,7 +66,6 @@ class Store:
         Raises:
             StoreBusy: another process holds it.
             OSError: the store cannot be written to.
-
         """
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / LOCK).open("ab") as lock:
@@ -95,7 +93,6 @@ class Store:
 
         Returns:
             Its directory.
-
         """
         for path in (*staged.iterdir(), staged):
             _synchronize(path)

@@ -178,6 +178,11 @@ def test_a_number_out_of_range_is_refused(world: Path, tmp_path: Path, capsys: p
     assert "factors has to be between 1" in failure(capsys, "train", world, "--models", tmp_path, "--factors", "0")
 
 
+def test_numbers_that_lead_nowhere_publish_nothing(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert "came to nothing" in failure(capsys, "train", world, "--models", tmp_path, "--alpha", "1e38", *TINY)
+    assert Store(tmp_path).versions() == []
+
+
 def test_a_second_run_on_the_same_store_says_so(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with Store(tmp_path).writing():
         assert "another run is writing" in failure(capsys, "train", world, "--models", tmp_path, *TINY)

@@ -17,7 +17,6 @@ def read(paths: Sequence[Path]) -> Iterator[Playlist]:
 
     Raises:
         BadInput: one of them does not exist or cannot be read.
-
     """
     slices = [slice_ for path in paths for slice_ in _slices(path)]
     with progress(sum(slice_.size for slice_ in slices), "reading", "B", in_bytes=True) as bar:

@@ -50,7 +50,6 @@ def slices(path: Path) -> list[Slice]:
 
     Raises:
         BadInput: there are none, or *path* is not what its name says.
-
     """
     if path.is_dir():
         files = [file for file in path.rglob("*") if file.is_file() and _is_slice(file.name)]
@@ -74,7 +73,6 @@ def decode(raw: bytes, name: str) -> list[Playlist]:
 
     Raises:
         BadInput: it is not the JSON of a slice; the message says where.
-
     """
     try:
         text = (gzip.decompress(raw) if raw.startswith(GZIP_MAGIC) else raw).removeprefix(BYTE_ORDER_MARK)

@@ -31,7 +31,6 @@ class Slice:
         name: where it lies, for a person.
         size: its size in bytes, as `read` will take them.
         read: reads its playlists.
-
     """
 
     name: str

@@ -248,7 +248,6 @@ def synthesize(out: Path, n_playlists: int, seed: int) -> None:
         BadConfig: *n_playlists* is out of range.
         BadInput: *out* exists already.
         OSError: it cannot be written.
-
     """
     world = World(n_playlists, seed)
     if out.exists():
