@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,6 +59,7 @@ GENRES: dict[str, tuple[str, ...]] = {
     "soundtracks": ("soundtracks", "movie scores", "epic scores", "film music", "end credits"),
     "k-pop": ("k-pop", "kpop dance", "seoul nights", "idols", "kpop girls"),
 }
+GENRE_NAMES = tuple(GENRES)
 MOODS = ("chill", "happy", "sad", "workout", "study", "driving", "summer", "winter", "morning", "throwback")
 PLAIN_TITLES = (
     "favorites",
@@ -108,6 +110,7 @@ LAST_NAMES = (
     "Zhang Zimmer"
 ).split()
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+PAIRS = [low + high for high in BASE62 for low in BASE62]
 
 TRACK_STREAM, ARTIST_STREAM, ALBUM_STREAM, NAME_STREAM = 1, 2, 3, 4
 
@@ -127,16 +130,16 @@ class World:
         if not 1 <= self.n_playlists <= MOST_PLAYLISTS:
             raise BadConfig(f"playlists has to be between 1 and {MOST_PLAYLISTS:,}; it is {self.n_playlists:,}")
 
-    @property
+    @cached_property
     def n_scenes(self) -> int:
         return len(GENRES) * SCENES_PER_GENRE
 
-    @property
+    @cached_property
     def scene_tracks(self) -> int:
         """Tracks in a scene; by Heaps' law they grow with the playlists, to 2.26 million in all for 1,000,000."""
         return max(20, round(40 * math.pow(self.n_playlists, 0.792) / self.n_scenes))
 
-    @property
+    @cached_property
     def scene_artists(self) -> int:
         return max(4, round(self.scene_tracks / TRACKS_PER_ARTIST))
 
@@ -144,7 +147,7 @@ class World:
         return track // self.scene_tracks
 
     def genre(self, scene: int) -> str:
-        return list(GENRES)[scene // SCENES_PER_GENRE]
+        return GENRE_NAMES[scene // SCENES_PER_GENRE]
 
     def artist(self, track: int) -> int:
         """The number of the artist of the track with number *track*; popular artists have more tracks."""
@@ -262,6 +265,7 @@ def synthesize(out: Path, n_playlists: int, seed: int) -> None:
     partial.rename(out)
 
 
+@lru_cache(1 << 16)
 def artist_name(number: int) -> str:
     """A name for the artist with *number* that no other has: the shorter ones first."""
     bands = len(ADJECTIVES) * len(NOUNS)
@@ -319,14 +323,15 @@ def _share(seed: int, stream: int, number: int) -> float:
     return _mix(seed, stream, number) / 2**64
 
 
+@lru_cache(1 << 16)
 def _uri(seed: int, stream: int, number: int) -> str:
     """22 characters of base 62, as Spotify's ids have."""
     value = _mix(seed, stream + 100, number) << 64 | _mix(seed, stream + 200, number)
-    characters = []
-    for _ in range(22):
-        value, digit = divmod(value, 62)
-        characters.append(BASE62[digit])
-    return "".join(characters)
+    pairs = []
+    for _ in range(11):
+        value, pair = divmod(value, len(PAIRS))
+        pairs.append(PAIRS[pair])
+    return "".join(pairs)
 
 
 def _pick(options: Sequence[T], share: float) -> T:
@@ -337,16 +342,10 @@ def _phrase(share: float) -> str:
     """A title of a track or an album, a function of *share*, 0 to 1."""
     parts = []
     for _ in range(5):
-        share = share * 97.0
-        parts.append(share - int(share))
-        share = parts[-1]
-    adjective, noun, verb, other, kind = (
-        _pick(ADJECTIVES, parts[0]),
-        _pick(NOUNS, parts[1]),
-        _pick(VERBS, parts[2]),
-        _pick(NOUNS, parts[3]),
-        parts[4],
-    )
+        share = share * 97.0 % 1
+        parts.append(share)
+    adjective, noun, verb = _pick(ADJECTIVES, parts[0]), _pick(NOUNS, parts[1]), _pick(VERBS, parts[2])
+    other, kind = _pick(NOUNS, parts[3]), parts[4]
     patterns = (
         f"{adjective} {noun}",
         f"{verb} the {noun}",
