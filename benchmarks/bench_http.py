@@ -100,15 +100,14 @@ def serve(models: Path) -> None:
     from fastapi import Request
 
     from service.app import create_app
-    from service.routes import Answer, read_body
-    from service.schemas import RecommendRequest
+    from service.routes import Answer
     from service.settings import Settings
 
     app = create_app(Settings(models=models))
 
     @app.post("/nothing")
     async def nothing(request: Request) -> Answer:
-        return Answer({"k": read_body(RecommendRequest, await request.body()).k})
+        return Answer({"bytes": len(await request.body())})
 
     asyncio.run(uvicorn.Server(uvicorn.Config(app, port=PORT, log_level="warning", access_log=False)).serve())
 
@@ -123,6 +122,8 @@ def serving(models: Path) -> Iterator[None]:
                 break
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)
+        else:
+            raise SystemExit("error: the service was not ready within a minute")
         yield
     finally:
         process.terminate()

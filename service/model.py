@@ -6,7 +6,7 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
-from service.engine import ModelError, NoModel, Recommender, Store
+from service.engine import CorruptModel, ModelError, NoModel, Recommender, Store
 
 log = logging.getLogger("segue")
 
@@ -52,15 +52,27 @@ class ServedModel:
 
     async def _open(self) -> None:
         while self._recommender is None:
+            stamp = self._store.stamp()
             try:
                 self._recommender = await asyncio.to_thread(lambda: Recommender.open(self._store.current()))
+            except CorruptModel as error:
+                self._report(str(error))
+                await self._changed(stamp)  # verifying a large model again and again would keep the machine busy
             except ModelError as error:
                 self._report(str(error))
+                await asyncio.sleep(self._interval_s)
+            except Exception as error:  # whatever it was, the next version may be free of it
+                log.exception("the model could not be opened")
+                self._report(f"the model could not be opened: {error!r}")
                 await asyncio.sleep(self._interval_s)
         # What is loaded by now stays; the collector need not walk it again and again while requests are answered.
         gc.collect()
         gc.freeze()
         log.info("serving version %s", self._recommender.manifest.version)
+
+    async def _changed(self, stamp: tuple[object, ...]) -> None:
+        while self._store.stamp() == stamp:
+            await asyncio.sleep(self._interval_s)
 
     def _report(self, reason: str) -> None:
         if reason != self._reason:

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         options.run(options)
-    except (TrainerError, EngineError) as error:
+    except (TrainerError, EngineError, ArithmeticError) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")

@@ -44,7 +44,7 @@ class Popularity:
 
     def seed_rows(self, tasks: Sequence[Task]) -> list[list[int]]:
         """The rows of the known seeds of each of *tasks*."""
-        known = ([self._rows.get(seed.track_id) for seed in task.seeds] for task in tasks)
+        known = ([self._rows.get(seed.id) for seed in task.seeds] for task in tasks)
         return [[row for row in rows if row is not None] for rows in known]
 
     def fill(self, ranked: Sequence[int] | NDArray[Any], seeds: Sequence[int], k: int) -> list[str]:

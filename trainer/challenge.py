@@ -5,7 +5,6 @@ A task is what a category shows of a held-out playlist (its title, some seed tra
 """
 
 import csv
-import gzip
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from service.engine import Playlist, Recommender
 from trainer.dataset import Dataset, hash_share
 from trainer.errors import BadInput
+from trainer.sources import Track, mpd
 
 ANSWER_TRACKS = 500
 
@@ -53,16 +52,6 @@ CATEGORIES = (
 
 
 @dataclass(frozen=True)
-class Seed:
-    """A track that a task shows, with what is told of it; '' for what is not."""
-
-    track_id: str
-    name: str = ""
-    artist_id: str = ""
-    artist_name: str = ""
-
-
-@dataclass(frozen=True)
 class Task:
     """
     One playlist to continue.
@@ -78,7 +67,7 @@ class Task:
     pid: int
     category: int
     title: str
-    seeds: Sequence[Seed]
+    seeds: Sequence[Track]
     held_out: Sequence[str] = ()
 
 
@@ -130,11 +119,9 @@ def playlists(recommender: Recommender, tasks: Sequence[Task]) -> list[Playlist]
     A seed that the catalogue does not know may still have an artist that it does; those are passed as artists, by id
     where the id is known and by name otherwise.
     """
-    asked = [Playlist(tracks=[seed.track_id for seed in task.seeds], title=task.title) for task in tasks]
+    asked = [Playlist(tracks=[seed.id for seed in task.seeds], title=task.title) for task in tasks]
     unknown = [set(what.tracks) for what in recommender.unknown(asked)]
-    strangers = [
-        [seed for seed in task.seeds if seed.track_id in ids] for task, ids in zip(tasks, unknown, strict=True)
-    ]
+    strangers = [[seed for seed in task.seeds if seed.id in ids] for task, ids in zip(tasks, unknown, strict=True)]
     by_id = [Playlist(artists=[seed.artist_id for seed in seeds if seed.artist_id]) for seeds in strangers]
     unknown_artists = [set(what.artists) for what in recommender.unknown(by_id)]
     return [
@@ -165,9 +152,14 @@ def write_submission(
     writer.writerow(["team_info", team, "main", email])
     for task, answer in zip(tasks, answers, strict=True):
         writer.writerow([task.pid, *answer])
-    partial = path.with_name(path.name + ".partial")
+    partial = partial_path(path)
     partial.write_text(text.getvalue(), encoding="utf-8")
     partial.replace(path)
+
+
+def partial_path(path: Path) -> Path:
+    """Where a submission is written before it is whole."""
+    return path.parent / f"{path.name}.partial"
 
 
 def track_artists(dataset: Dataset) -> dict[str, str]:
@@ -175,23 +167,6 @@ def track_artists(dataset: Dataset) -> dict[str, str]:
     vocabulary = dataset.vocabulary
     names = ((id_, vocabulary.artist_name(row)) for row, id_ in enumerate(vocabulary.track_ids))
     return {id_: name for id_, name in names if name}
-
-
-class _SetTrack(msgspec.Struct):
-    track_uri: str
-    track_name: str | None = None
-    artist_uri: str | None = None
-    artist_name: str | None = None
-
-
-class _SetPlaylist(msgspec.Struct, kw_only=True):
-    pid: int
-    name: str | None = None
-    tracks: list[_SetTrack]
-
-
-class _ChallengeSet(msgspec.Struct):
-    playlists: list[_SetPlaylist]
 
 
 def read_challenge(path: Path) -> list[Task]:
@@ -203,16 +178,9 @@ def read_challenge(path: Path) -> list[Task]:
     """
     try:
         raw = path.read_bytes()
-        text = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
-        found = msgspec.json.decode(text, type=_ChallengeSet).playlists
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise BadInput(f"{path} is not a challenge set: {error}") from error
-    return [
-        Task(playlist.pid, -1, playlist.name or "", [_known_seed(track) for track in playlist.tracks])
-        for playlist in found
-    ]
+    return [Task(int(found.id), -1, found.title, found.tracks) for found in mpd.decode(raw, str(path))]
 
 
 def _numbers(playlist_ids: Sequence[str]) -> list[int]:
@@ -231,18 +199,14 @@ def _split(tracks: NDArray[Any], category: Category, random: np.random.Generator
     return tracks[shown], tracks[~shown]
 
 
-def _seed(dataset: Dataset, track: int) -> Seed:
+def _seed(dataset: Dataset, track: int) -> Track:
     vocabulary = dataset.vocabulary
     artist = vocabulary.track_artists[track]
     artist_id = vocabulary.artist_ids[artist] if artist >= 0 else ""
-    return Seed(vocabulary.track_ids[track], vocabulary.track_names[track], artist_id, vocabulary.artist_name(track))
+    return Track(vocabulary.track_ids[track], vocabulary.track_names[track], artist_id, vocabulary.artist_name(track))
 
 
-def _known_seed(track: _SetTrack) -> Seed:
-    return Seed(track.track_uri, track.track_name or "", track.artist_uri or "", track.artist_name or "")
-
-
-def _artists(seeds: Sequence[Seed], unknown_ids: set[str]) -> list[str]:
+def _artists(seeds: Sequence[Track], unknown_ids: set[str]) -> list[str]:
     named = (
         seed.artist_id if seed.artist_id and seed.artist_id not in unknown_ids else seed.artist_name for seed in seeds
     )
@@ -253,7 +217,7 @@ def _challenge_playlist(task: Task) -> dict[str, Any]:
     tracks = [
         {
             "pos": position,
-            "track_uri": seed.track_id,
+            "track_uri": seed.id,
             "track_name": seed.name,
             "artist_uri": seed.artist_id,
             "artist_name": seed.artist_name,

@@ -1,13 +1,15 @@
 """Every number of a training run, in one frozen place, with named profiles."""
 
-import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from trainer.errors import BadConfig
 
+# Far beyond any use, and far from where float32 ends.
+MOST = 1e6
 
-def _number(default: float, help_: str, low: float, high: float = math.inf) -> Any:
+
+def _number(default: float, help_: str, low: float, high: float = MOST) -> Any:
     return field(default=default, metadata={"help": help_, "low": low, "high": high})
 
 

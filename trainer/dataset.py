@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
@@ -232,8 +233,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _fingerprint(playlist: Playlist) -> int:
-    content = "\0".join([playlist.id, playlist.title, *(track.id for track in playlist.tracks)])
-    return int.from_bytes(hashlib.blake2b(_bytes(content), digest_size=16).digest(), "big")
+    return int.from_bytes(hashlib.blake2b(msgspec.json.encode(playlist), digest_size=16).digest(), "big")
 
 
 def _take(ragged: Ragged, chosen: Bools) -> Ragged:

@@ -112,7 +112,10 @@ def ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64], seed: int) -> 
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = ours[samples].mean(axis=1) / theirs[samples].mean(axis=1)
         value = float(ours.mean() / theirs.mean())
-    low, high = np.nanpercentile(ratios, (2.5, 97.5)) if np.isfinite(value) else (np.nan, np.nan)
+    known = ratios[~np.isnan(ratios)]  # a resample in which neither has anything has no ratio
+    if not len(known):
+        return Ratio(value, np.nan, np.nan)
+    low, high = np.percentile(known, (2.5, 97.5), method="nearest")
     return Ratio(value, float(low), float(high))
 
 

@@ -17,10 +17,12 @@ from service.engine import Manifest, Model, Recommender, Store, Weights, new_ver
 from service.engine.artifacts import add_metrics, write
 from trainer.baselines import Continuer, ItemCosine, PlainALS, PlaylistNeighbours, Popularity
 from trainer.challenge import (
+    ANSWER_TRACKS,
     CATEGORIES,
     Task,
     assign,
     make_tasks,
+    partial_path,
     read_challenge,
     track_artists,
     write_challenge,
@@ -28,7 +30,7 @@ from trainer.challenge import (
 )
 from trainer.config import TrainingConfig
 from trainer.dataset import Dataset, heldout, read_dataset, training_matrix
-from trainer.errors import NothingToLearn
+from trainer.errors import BadInput, NothingToLearn
 from trainer.evaluate import Scores, Segue, ask, format_table, ratio, score, summarize
 from trainer.factorize import factorize, implicit_version
 from trainer.progress import progress, say
@@ -157,8 +159,13 @@ def answer_challenge(challenge_set: Path, models: Path, out: Path, team: str, em
     tasks = read_challenge(challenge_set)
     recommender = Recommender.open(Store(models).current())
     try:
+        n_tracks = recommender.manifest.shape.tracks
+        if any(n_tracks - len(task.seeds) < ANSWER_TRACKS for task in tasks):
+            raise BadInput(f"{models} knows {n_tracks} tracks; a submission takes {ANSWER_TRACKS} for each playlist")
+        partial_path(out).touch()  # what cannot be written is told before the work, not after it
         write_submission(out, tasks, ask(Segue(recommender), tasks, "answering"), team, email)
     finally:
+        partial_path(out).unlink(missing_ok=True)
         recommender.close()
     return len(tasks)
 

@@ -1,12 +1,20 @@
 """Progress on standard error: a bar on a terminal, a line every few seconds anywhere else."""
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 from tqdm import tqdm
 
 BAR = "{desc:<11} {percentage:3.0f}%|{bar:28}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
 LINE = "{desc:<11} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}]\n"
+
+
+class _Bar(tqdm):  # type: ignore[type-arg]  # generic for type checkers alone
+    def __del__(self) -> None:
+        # A signal that arrives while a bar is being made leaves half of one, which tqdm complains of.
+        with suppress(AttributeError):
+            super().__del__()
 
 
 def progress(total: float, what: str, unit: str = "", in_bytes: bool = False) -> "tqdm[Any]":
@@ -16,7 +24,7 @@ def progress(total: float, what: str, unit: str = "", in_bytes: bool = False) ->
     Logs keep whole lines only, so where nobody watches a terminal each report ends in one.
     """
     terminal = sys.stderr.isatty()
-    return tqdm(
+    return _Bar(
         total=total,
         desc=what,
         unit=unit,

@@ -25,6 +25,7 @@ from service.engine.retrieval import NeighbourIndex, RankingVectors, head_length
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 METRICS = "metrics.json"
+NOT_A_MANIFEST = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -100,7 +101,7 @@ class Manifest:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             written, format_version = content.pop("checksum"), content["format_version"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except NOT_A_MANIFEST as error:
             raise CorruptModel(f"{path} is not a readable manifest: {error!r}; train or publish again") from error
         if written != _checksum(content):
             raise CorruptModel(f"{path} differs from its own checksum; train or publish again")
@@ -109,7 +110,10 @@ class Manifest:
                 f"{path} has format {format_version}; this release reads format {FORMAT_VERSION}: "
                 "use the release that wrote it, or train again"
             )
-        return cls(**{**content, "shape": Shape(**content["shape"])})
+        try:
+            return cls(**{**content, "shape": Shape(**content["shape"])})
+        except NOT_A_MANIFEST as error:
+            raise CorruptModel(f"{path} lacks a field of its format: {error!r}; train or publish again") from error
 
     def verify(self, directory: Path) -> None:
         """
@@ -210,13 +214,13 @@ def write(directory: Path, version: str, created_at: str, model: Model) -> Manif
         np.save(directory / f"{name}.npy", np.ascontiguousarray(array))
     write_catalogue(
         directory / "catalogue.sqlite",
-        _track_records(model),
+        _track_records(model, np.argsort(by_popularity)),
         zip(model.artist_ids, model.artist_names, model.artist_popularity.tolist(), strict=True),
         model.words,
         model.grams,
     )
     for name, rows in (("tracks", tracks), ("artists", artists)):
-        numbers[f"{name}_effort"] = _write_index(directory / f"{name}.ann", model.vectors[rows], numbers)
+        numbers |= _write_index(directory, name, model.vectors[rows], numbers)
     manifest = Manifest(
         version, created_at, shape, numbers, model.data, {}, model.libraries, _describe_files(directory)
     )
@@ -276,9 +280,10 @@ class Artifacts:
             arrays = {name: _map(directory / f"{name}.npy", shape_) for name, shape_ in _array_shapes(shape).items()}
             indexes = [NeighbourIndex(directory / f"{name}.ann", shape.factors) for name in ("tracks", "artists")]
             catalogue = Catalogue.open(directory / "catalogue.sqlite")
-        except (OSError, ValueError) as error:
+            weights = manifest.weights
+        except (OSError, ValueError, KeyError) as error:
             raise CorruptModel(f"{directory} does not hold what its manifest says: {error}") from error
-        space = FeatureSpace(arrays["track_artists"], shape.artists, shape.words, shape.grams, manifest.weights)
+        space = FeatureSpace(arrays["track_artists"], shape.artists, shape.words, shape.grams, weights)
         return cls(
             manifest=manifest,
             catalogue=catalogue,
@@ -350,15 +355,18 @@ def _in_file_order(model: Model) -> Model:
     )
 
 
-def _track_records(model: Model) -> Iterator[tuple[str, str, int | None, int]]:
+def _track_records(model: Model, ranks: NDArray[np.int64]) -> Iterator[tuple[str, str, int | None, int, int]]:
     artists = (None if row < 0 else row for row in model.track_artists.tolist())
-    return zip(model.track_ids, model.track_names, artists, model.track_popularity.tolist(), strict=True)
+    popularity = model.track_popularity.tolist()
+    return zip(model.track_ids, model.track_names, artists, popularity, ranks.tolist(), strict=True)
 
 
-def _write_index(path: Path, vectors: Floats, numbers: Mapping[str, float]) -> int:
+def _write_index(directory: Path, name: str, vectors: Floats, numbers: Mapping[str, float]) -> dict[str, float]:
+    """Write the index called *name*, and find the effort to search it with and the recall that it reaches."""
     seed = int(numbers["seed"])
-    index = NeighbourIndex.build(path, vectors, int(numbers["trees"]), seed)
-    return index.calibrate(vectors, numbers["neighbour_recall"], int(numbers["neighbours"]), seed)
+    index = NeighbourIndex.build(directory / f"{name}.ann", vectors, int(numbers["trees"]), seed)
+    effort, recall = index.calibrate(vectors, numbers["neighbour_recall"], int(numbers["neighbours"]), seed)
+    return {f"{name}_effort": effort, f"{name}_recall": recall}
 
 
 def _describe_files(directory: Path) -> dict[str, dict[str, Any]]:

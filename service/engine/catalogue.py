@@ -7,6 +7,7 @@ Nothing of it is held in Python: a catalogue of millions costs the service no me
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from errno import EIO
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -20,7 +21,8 @@ CREATE TABLE tracks (
     id TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL,
     artist INTEGER REFERENCES artists,
-    popularity INTEGER NOT NULL  -- playlists that hold it
+    popularity INTEGER NOT NULL,  -- playlists that hold it
+    rank INTEGER NOT NULL  -- its place among all tracks by popularity, then id; the rowid of the search
 );
 CREATE TABLE artists (
     row INTEGER PRIMARY KEY,  -- of artists.ann; in vectors.npy the artists follow the tracks
@@ -35,20 +37,24 @@ CREATE TABLE terms (
     row INTEGER NOT NULL,  -- in vectors.npy the terms follow the artists
     PRIMARY KEY (gram, term)
 ) WITHOUT ROWID;
-CREATE VIRTUAL TABLE search USING fts5(name, artist, content='', tokenize='unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE search USING fts5(
+    name, artist, content='', prefix='3', tokenize='unicode61 remove_diacritics 2'
+);
 """
 
 INDEXES = """
 CREATE INDEX artists_name ON artists (name);
 CREATE INDEX artists_folded ON artists (folded);
+CREATE INDEX tracks_rank ON tracks (rank);
 INSERT INTO search (rowid, name, artist)
-    SELECT t.row, t.name, coalesce(a.name, '') FROM tracks t LEFT JOIN artists a ON a.row = t.artist ORDER BY t.row;
+    SELECT t.rank, t.name, coalesce(a.name, '') FROM tracks t LEFT JOIN artists a ON a.row = t.artist ORDER BY t.rank;
 INSERT INTO search (search) VALUES ('optimize');
 PRAGMA optimize;
 """
 
 # SQLite's own default limit on the variables of one statement is 32,766; short statements stay in its cache.
 CHUNK = 1000
+LEAST_PREFIX = 3
 MAPPED_BYTES = 1 << 34
 
 
@@ -78,7 +84,7 @@ def fold_name(name: str) -> str:
 
 def write_catalogue(
     path: Path,
-    tracks: Iterable[tuple[str, str, int | None, int]],
+    tracks: Iterable[tuple[str, str, int | None, int, int]],
     artists: Iterable[tuple[str, str, int]],
     words: Sequence[str],
     grams: Sequence[str],
@@ -88,7 +94,7 @@ def write_catalogue(
 
     Args:
         path: the file to write; it must not exist.
-        tracks: (id, name, the artist's row or None, popularity) of each track.
+        tracks: (id, name, the artist's row or None, popularity, rank by popularity) of each track.
         artists: (id, name, popularity) of each artist, the most popular first.
         words: the title terms of full weight.
         grams: the title terms of lesser weight; their rows follow those of *words*.
@@ -103,13 +109,15 @@ def write_catalogue(
             ((row, id_, name, fold_name(name), count) for row, (id_, name, count) in enumerate(artists)),
         )
         database.executemany(
-            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?)", ((row, *track) for row, track in enumerate(tracks))
+            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?)", ((row, *track) for row, track in enumerate(tracks))
         )
         terms = [(0, term, row) for row, term in enumerate(words)]
         terms += [(1, term, row) for row, term in enumerate(grams, len(words))]
         database.executemany("INSERT INTO terms VALUES (?, ?, ?)", sorted(terms))
         database.executescript(INDEXES)
         database.commit()
+    except sqlite3.Error as error:
+        raise OSError(EIO, f"SQLite could not write it: {error}", str(path)) from error
     finally:
         database.close()
 
@@ -178,15 +186,22 @@ class Catalogue:
         return {row: Artist(id_, name) for row, id_, name in self._select(sql, rows)}
 
     def search(self, text: str, k: int) -> list[int]:
-        """The rows of the *k* most popular tracks with each word of *text* in name or artist, the last as a prefix."""
-        words = [f'"{word}"' for word in normalize_title(text).split()]
+        """
+        The rows of the *k* most popular tracks with each word of *text* in name or artist.
+
+        The last word may be unfinished where it has three characters or more. Matches come by popularity already, so
+        that a word of many tracks costs no more than one of few.
+        """
+        words = normalize_title(text).split()
         if not words:
             return []
+        unfinished = "*" if len(words[-1]) >= LEAST_PREFIX else ""
         sql = (
-            "SELECT t.row FROM search JOIN tracks t ON t.row = search.rowid "
-            "WHERE search MATCH ? ORDER BY t.popularity DESC, t.id LIMIT ?"
+            "SELECT t.row FROM search JOIN tracks t ON t.rank = search.rowid "
+            "WHERE search MATCH ? ORDER BY search.rowid LIMIT ?"
         )
-        return [row for (row,) in self._database.execute(sql, (" ".join(words) + "*", k))]
+        phrases = " ".join(f'"{word}"' for word in words)
+        return [row for (row,) in self._database.execute(sql, (phrases + unfinished, k))]
 
     def _find_artists(self, names: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}

@@ -7,6 +7,7 @@ Building and querying the Annoy index share this file, because they must agree o
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from errno import EIO
 from operator import neg
 from pathlib import Path
 from typing import Literal, Self
@@ -238,15 +239,21 @@ class NeighbourIndex:
             vectors: float32, shape (n_rows, n_factors); their lengths do not matter.
             n_trees: more trees find more of the true neighbours and take more room.
             seed: of the random splits.
+
+        Raises:
+            OSError: the file cannot be written.
         """
         n_rows, n_factors = vectors.shape
         index = AnnoyIndex(n_factors, cls.METRIC)
-        index.on_disk_build(str(path))
-        index.set_seed(seed)
-        for start in range(0, n_rows, BLOCK_ROWS):
-            for row, vector in enumerate(unit(vectors[start : start + BLOCK_ROWS]).tolist(), start):
-                index.add_item(row, vector)
-        index.build(n_trees)
+        try:
+            index.on_disk_build(str(path))
+            index.set_seed(seed)
+            for start in range(0, n_rows, BLOCK_ROWS):
+                for row, vector in enumerate(unit(vectors[start : start + BLOCK_ROWS]).tolist(), start):
+                    index.add_item(row, vector)
+            index.build(n_trees)
+        except Exception as error:  # Annoy raises no class of its own
+            raise OSError(EIO, f"Annoy could not write it: {error}", str(path)) from error
         index.unload()
         path.chmod(0o644)  # Annoy lets its owner alone read; the service may run as another user than the trainer
         return cls(path, n_factors)
@@ -279,7 +286,7 @@ class NeighbourIndex:
         hits = sum(len(np.intersect1d(rows, true)) for rows, true in zip(found, truth, strict=True))
         return hits / truth.size
 
-    def calibrate(self, vectors: Floats, target: float, k: int, seed: int, n_queries: int = 1000) -> int:
+    def calibrate(self, vectors: Floats, target: float, k: int, seed: int, n_queries: int = 1000) -> tuple[int, float]:
         """
         Find the least effort, among powers of the square root of two, whose recall of the top *k* reaches *target*.
 
@@ -291,13 +298,18 @@ class NeighbourIndex:
             n_queries: size of that sample.
 
         Returns:
-            The effort, at most what looks at every row of every tree.
+            The effort and its recall, which may be below *target*: the effort ends at a hundred rows a tree for each
+            neighbour, because where many rows are equal none finds the very ones that an exact search does.
         """
         n_rows = len(vectors)
+        if not n_rows:
+            return k, 1.0
         queries = np.random.default_rng(seed).choice(n_rows, min(n_queries, n_rows), replace=False)
         truth = search_neighbours_exactly(unit(vectors[queries]), vectors, min(k, n_rows))
         limit = min(n_rows, 100 * k) * self.n_trees
         effort = float(k)
-        while effort < limit and self.recall(vectors, queries, truth, round(effort)) < target:
-            effort *= 2**0.5
-        return min(round(effort), limit)
+        recall = self.recall(vectors, queries, truth, k)
+        while effort < limit and recall < target:
+            effort = min(effort * 2**0.5, limit)
+            recall = self.recall(vectors, queries, truth, round(effort))
+        return round(effort), round(recall, 4)

@@ -54,6 +54,15 @@ class Store:
             raise NoModel(f"{self.root / CURRENT} names {name!r}, which is not a version in {self.root}; {train}")
         return self.root / name
 
+    def stamp(self) -> tuple[object, ...]:
+        """What changes whenever the current version, or any file of it, does."""
+        try:
+            directory = self.current()
+            files = [self.root / CURRENT, *sorted(directory.iterdir())]
+            return tuple((path.name, *_stat(path)) for path in files)
+        except (NoModel, OSError):
+            return ()
+
     def versions(self) -> list[str]:
         """The names of all versions, the oldest first."""
         return sorted(path.parent.name for path in self.root.glob(f"[!.]*/{MANIFEST}"))
@@ -114,6 +123,11 @@ def new_version(now: datetime | None = None) -> str:
     """A name for a version made *now*; names sort by time."""
     moment = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     return f"{moment}-{secrets.token_hex(3)}"
+
+
+def _stat(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _synchronize(path: Path) -> None:

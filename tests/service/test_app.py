@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.app import STATUSES, create_app, status_of
-from service.engine import EngineError, Store
+from service.engine import EngineError, Recommender, Store
 from service.settings import Settings
 
 
@@ -26,6 +26,13 @@ def reason(client: TestClient) -> str:
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["retry-after"]
     return str(response.json()["detail"])
+
+
+def until_ready(client: TestClient) -> None:
+    for _ in range(10_000):
+        if client.get("/health/ready").status_code == 200:
+            return
+    raise AssertionError(client.get("/health/ready").text)
 
 
 def refuses_everything(client: TestClient) -> bool:
@@ -67,8 +74,7 @@ def test_an_unexpected_error_is_a_problem_that_tells_nothing_of_the_inside(
 
     monkeypatch.setattr("service.engine.Recommender.recommend", fail)
     with a_client(models) as client:
-        while client.get("/health/ready").status_code != 200:
-            pass
+        until_ready(client)
         response = client.post("/recommend", json={})
 
     assert response.status_code == 500
@@ -94,8 +100,7 @@ def test_a_model_that_is_published_later_is_opened_without_a_restart(models: Pat
         assert "does not exist" in reason(client)
         shutil.copytree(models, tmp_path / "staging")
         (tmp_path / "staging").rename(tmp_path / "later")
-        while client.get("/health/ready").status_code != 200:
-            pass
+        until_ready(client)
         assert len(client.post("/recommend", json={"k": 3}).json()["tracks"]) == 3
 
 
@@ -127,3 +132,49 @@ def test_a_version_that_is_only_staged_is_not_served(copy: Path):
 
     with a_client(copy) as client:
         assert "not a version" in reason(client)
+
+
+def test_a_model_that_replaces_a_damaged_one_is_opened_without_a_restart(copy: Path, models: Path):
+    path = Store(copy).current() / "vectors.npy"
+    path.write_bytes(path.read_bytes()[:1000])
+
+    with a_client(copy) as client:
+        assert "vectors.npy" in reason(client)
+        shutil.copy(Store(models).current() / "vectors.npy", path)
+        until_ready(client)
+
+
+def test_a_damaged_model_is_not_read_again_until_it_changes(copy: Path, monkeypatch: pytest.MonkeyPatch):
+    path = Store(copy).current() / "vectors.npy"
+    path.write_bytes(path.read_bytes()[:1000])
+    attempts = []
+    opening = Recommender.open
+    monkeypatch.setattr(Recommender, "open", lambda directory: attempts.append(directory) or opening(directory))
+
+    with a_client(copy) as client:
+        assert "vectors.npy" in reason(client)
+        for _ in range(200):
+            client.get("/health/ready")
+
+    assert len(attempts) == 1
+
+
+def test_a_fault_that_nobody_thought_of_is_told_and_tried_again(models: Path, monkeypatch: pytest.MonkeyPatch):
+    opening = Recommender.open
+    faults = iter([RuntimeError("strange")])
+
+    def fail_once(directory: Path) -> Recommender:
+        for fault in faults:
+            raise fault
+        return opening(directory)
+
+    monkeypatch.setattr(Recommender, "open", fail_once)
+    with a_client(models) as client:
+        until_ready(client)
+
+
+def test_a_manifest_nested_without_end_is_never_served(copy: Path):
+    (Store(copy).current() / "manifest.json").write_text("[" * 100_000)
+
+    with a_client(copy) as client:
+        assert "not a readable manifest" in reason(client)

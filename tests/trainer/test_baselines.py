@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainer.baselines import Continuer, ItemCosine, PlainALS, PlaylistNeighbours, Popularity
-from trainer.challenge import Seed, Task, assign, make_tasks
+from trainer.challenge import Task, assign, make_tasks
 from trainer.dataset import Dataset, read_dataset
 from trainer.evaluate import score
 from trainer.sources import Playlist, Track, read
@@ -28,7 +28,7 @@ def dataset() -> Dataset:
 
 
 def task(seeds: str, title: str = "") -> Task:
-    return Task(0, 0, title, [Seed(name) for name in seeds], ["?"])
+    return Task(0, 0, title, [Track(name, "", "", "") for name in seeds], ["?"])
 
 
 def makers(dataset: Dataset) -> list[Continuer]:
@@ -89,7 +89,9 @@ def test_playlist_neighbours_follow_their_formula():
     playlists += [Playlist(name, "", [Track(t, "", "", "") for t in ("common", name)]) for name in tracks["common"]]
     dataset = read_dataset(playlists)
 
-    answer = makers(dataset)[3].recommend([task("").__class__(0, 0, "", [Seed("rare"), Seed("common")], ["?"])], 4)[0]
+    answer = makers(dataset)[3].recommend(
+        [task("").__class__(0, 0, "", [Track("rare", "", "", ""), Track("common", "", "", "")], ["?"])], 4
+    )[0]
 
     # rare: weight 1; common: 1 / (2^0.35 + 1) = .44; so p scores 1 and q, r, s score .19 each.
     assert answer[0] == "p"

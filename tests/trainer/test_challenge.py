@@ -10,7 +10,6 @@ import pytest
 from service.engine import Recommender
 from trainer.challenge import (
     CATEGORIES,
-    Seed,
     Task,
     assign,
     make_tasks,
@@ -21,6 +20,8 @@ from trainer.challenge import (
 from trainer.dataset import Dataset, read_dataset
 from trainer.errors import BadInput
 from trainer.sources import Playlist, Track, read
+
+DAMAGED_GZIP = gzip.compress(b'{"playlists": []}')[:10] + b"\xff" * 9
 
 
 def a_dataset(*lengths: int, title: str = "t") -> Dataset:
@@ -73,7 +74,7 @@ def test_a_task_shows_seeds_and_hides_the_rest(tasks_and_dataset):
     for task in tasks:
         category, index = CATEGORIES[task.category], places[str(task.pid)]
         tracks = [dataset.vocabulary.track_ids[row] for row in dataset.tracks[index]]
-        seeds = [seed.track_id for seed in task.seeds]
+        seeds = [seed.id for seed in task.seeds]
         assert len(seeds) == category.seeds
         assert task.held_out
         assert sorted([*seeds, *task.held_out]) == sorted(tracks)
@@ -94,11 +95,11 @@ def test_artists_of_unknown_seeds_are_asked_for_by_id_where_known_and_else_by_na
     known = recommender.popular(1)[0]
     assert known.artist is not None
     seeds = [
-        Seed(known.id, known.name, known.artist.id, known.artist.name),
-        Seed("new 1", "x", known.artist.id, "Whatever"),
-        Seed("new 2", "x", "spotify:artist:unknown", "By Name"),
-        Seed("new 3", "x", "", "By Name"),
-        Seed("new 4"),
+        Track(known.id, known.name, known.artist.id, known.artist.name),
+        Track("new 1", "x", known.artist.id, "Whatever"),
+        Track("new 2", "x", "spotify:artist:unknown", "By Name"),
+        Track("new 3", "x", "", "By Name"),
+        Track("new 4", "", "", ""),
     ]
 
     (asked,) = playlists(recommender, [Task(0, -1, "title", seeds)])
@@ -136,7 +137,9 @@ def test_a_challenge_set_that_was_written_is_read_again(tasks_and_dataset, tmp_p
         ]
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"playlists": [{"pid": 1}]}', b"\x1f\x8b\x08", b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b'{"playlists": [{"pid": 1}]}', b"\x1f\x8b\x08", DAMAGED_GZIP, b"\xff"]
+)
 def test_a_file_that_is_no_challenge_set_is_refused(tmp_path: Path, content: bytes):
     (tmp_path / "set.json").write_bytes(content)
 

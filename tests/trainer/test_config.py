@@ -10,7 +10,15 @@ from trainer.errors import BadConfig
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("factors", 0), ("alpha", -1), ("regularization", 0), ("iterations", 0), ("beta", float("nan")), ("trees", 10**6)],
+    [
+        ("factors", 0),
+        ("alpha", -1),
+        ("regularization", 0),
+        ("iterations", 0),
+        ("beta", float("nan")),
+        ("trees", 10**6),
+        ("alpha", float("inf")),
+    ],
 )
 def test_a_number_out_of_range_is_refused_by_name(name: str, value: float):
     with pytest.raises(BadConfig, match=f"{name} has to be between"):

@@ -164,14 +164,36 @@ def test_bad_data_leave_what_was_published_as_it_was(
     assert snapshot(published) == before
 
 
-def test_an_output_that_cannot_be_written_is_told_before_anything_is_read(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_output_that_cannot_be_written_is_named_before_any_work(
+    world: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    (tmp_path / "file").write_text("in the way")
+    blocked = tmp_path / "blocked"
+    blocked.write_text("in the way")
+    (tmp_path / "set.json").write_text('{"playlists": [{"pid": 1, "tracks": []}]}')
+    commands: list[list[str | Path]] = [
+        ["train", world, "--models", blocked],
+        ["train", world, "--models", blocked / "models"],
+        ["evaluate", world, "--out", blocked],
+        ["challenge", tmp_path / "set.json", "--models", models, "--out", blocked / "submission.csv"],
+        ["challenge", tmp_path / "set.json", "--models", models, "--out", tmp_path / "none" / "submission.csv"],
+        ["synthesize", blocked / "world", "--playlists", "5"],
+    ]
 
-    assert "in the way" in (tmp_path / "file").read_text()
-    assert "file" in failure(capsys, "train", tmp_path / "nope", "--models", tmp_path / "file" / "models")
-    assert "file" in failure(capsys, "train", tmp_path / "nope", "--models", tmp_path / "file")
+    for command in commands:
+        said = failure(capsys, *command)
+        assert str(command[-1] if command[0] != "synthesize" else blocked) in said
+        assert "answering" not in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blocked", "set.json"]
+
+
+def test_a_catalogue_too_small_for_a_submission_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    data = a_slice(tmp_path / "s.json", [a_playlist(0, "x", "y")])
+    (tmp_path / "set.json").write_text('{"playlists": [{"pid": 1, "tracks": []}]}')
+    assert main(["train", str(data), "--models", str(tmp_path / "m"), "--no-holdout", *TINY]) == 0
+
+    said = failure(capsys, "challenge", tmp_path / "set.json", "--models", tmp_path / "m", "--out", tmp_path / "o.csv")
+    assert "knows 2 tracks" in said
+    assert not (tmp_path / "o.csv").exists()
 
 
 def test_a_number_out_of_range_is_refused(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -179,7 +201,20 @@ def test_a_number_out_of_range_is_refused(world: Path, tmp_path: Path, capsys: p
 
 
 def test_numbers_that_lead_nowhere_publish_nothing(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert "came to nothing" in failure(capsys, "train", world, "--models", tmp_path, "--alpha", "1e38", *TINY)
+    assert "came to nothing" in failure(
+        capsys,
+        "train",
+        world,
+        "--models",
+        tmp_path,
+        "--alpha",
+        "1e6",
+        "--artist-weight",
+        "1e6",
+        "--title-weight",
+        "1e6",
+        *TINY,
+    )
     assert Store(tmp_path).versions() == []
 
 

@@ -6,12 +6,14 @@ with the number of slices. Only the fields of use are decoded; others may be the
 """
 
 import gzip
+import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Annotated
 
 import msgspec
 
@@ -19,13 +21,26 @@ from trainer.errors import BadInput
 from trainer.sources.records import Playlist, Slice, Track
 
 SUFFIXES = (".json", ".json.gz")
+SLICE_PREFIX = "mpd.slice."
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = b"PK\x03\x04"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+# What the standard library raises on archives that are damaged, in one way or another.
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+
 
 class _Track(msgspec.Struct):
-    track_uri: str
+    track_uri: Annotated[str, msgspec.Meta(min_length=1)]
     track_name: str | None = None
     artist_uri: str | None = None
     artist_name: str | None = None
@@ -48,12 +63,15 @@ def slices(path: Path) -> list[Slice]:
     """
     The slices of the dataset in *path*, in the order of their numbers.
 
+    Where any file of a directory or a zip is named as slices are, only those are slices: a challenge set, or answers,
+    that lie beside them hold playlists that nothing may be learned from.
+
     Raises:
         BadInput: there are none, or *path* is not what its name says.
     """
     if path.is_dir():
-        files = [file for file in path.rglob("*") if file.is_file() and _is_slice(file.name)]
-        found = [_file_slice(file) for file in files]
+        names = _slice_names(str(file) for file in path.rglob("*") if file.is_file())
+        found = [_file_slice(Path(name)) for name in names]
     elif path.suffix.lower() == ".zip" or _starts_with(path, ZIP_MAGIC):
         found = list(_zip_slices(path))
     else:
@@ -65,28 +83,32 @@ def slices(path: Path) -> list[Slice]:
 
 def decode(raw: bytes, name: str) -> list[Playlist]:
     """
-    Decode one slice.
+    Decode one slice, or a published challenge set, which has the same fields.
 
     Args:
         raw: its JSON, gzipped or not.
         name: where it lies, for a person.
 
     Raises:
-        BadInput: it is not the JSON of a slice; the message says where.
+        BadInput: it is not the JSON of playlists; the message says where.
     """
     try:
         text = (gzip.decompress(raw) if raw.startswith(GZIP_MAGIC) else raw).removeprefix(BYTE_ORDER_MARK)
-    except (OSError, EOFError, zlib.error) as error:
+    except DAMAGED as error:
         raise BadInput(f"{name} is a damaged gzip file: {error}; fetch it again") from error
     if not text.strip():
-        raise BadInput(f"{name} is empty; the JSON of a slice was expected")
+        raise BadInput(f"{name} is empty; the JSON of playlists was expected")
     try:
-        playlists = _DECODER.decode(text).playlists
-    except UnicodeDecodeError:
-        raise BadInput(f"{name} is not UTF-8 {_where_not_utf8(text)}; convert it to UTF-8") from None
+        text.decode("utf-8")  # all of it: the fields that are of no use are not looked at below
+        return [_playlist(playlist) for playlist in _DECODER.decode(text).playlists]
+    except UnicodeDecodeError as error:
+        where = f"byte {error.start} (0x{text[error.start]:02x})"
+        raise BadInput(f"{name} is not UTF-8 at {where}; convert it to UTF-8") from None
     except msgspec.DecodeError as error:
-        raise BadInput(f"{name} is not a slice of playlists: {_explain(error, text)}") from error
-    return [_playlist(playlist) for playlist in playlists]
+        reason = f"its JSON is broken off at its end, byte {len(text)}" if "truncated" in str(error) else str(error)
+        raise BadInput(f"{name} is not the JSON of playlists: {reason}") from error
+    except RecursionError:
+        raise BadInput(f"{name} is not the JSON of playlists: it is nested too deeply") from None
 
 
 def _playlist(playlist: _Playlist) -> Playlist:
@@ -97,24 +119,11 @@ def _playlist(playlist: _Playlist) -> Playlist:
     return Playlist(str(playlist.pid), playlist.name or "", tracks)
 
 
-def _explain(error: msgspec.DecodeError, text: bytes) -> str:
-    reason = str(error)
-    if "truncated" in reason:
-        return f"its JSON is broken off at its end, byte {len(text)}"
-    invalid = _where_not_utf8(text)
-    return f"{reason}; it is not UTF-8 {invalid}" if invalid else reason
-
-
-def _where_not_utf8(text: bytes) -> str:
-    try:
-        text.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return f"at byte {error.start} (0x{text[error.start]:02x})"
-    return ""
-
-
-def _is_slice(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith("._")
+def _slice_names(paths: Iterable[str]) -> list[str]:
+    named = [(PurePath(path).name.lower(), path) for path in paths]
+    json = [(name, path) for name, path in named if name.endswith(SUFFIXES) and not name.startswith("._")]
+    slices_ = [path for name, path in json if name.startswith(SLICE_PREFIX)]
+    return slices_ or [path for _, path in json]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -134,11 +143,11 @@ def _file_slice(path: Path) -> Slice:
 def _zip_slices(path: Path) -> Iterator[Slice]:
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [info for info in archive.infolist() if _is_slice(Path(info.filename).name)]
-    except zipfile.BadZipFile as error:
+            sizes = {info.filename: info.file_size for info in archive.infolist()}
+    except DAMAGED as error:
         raise BadInput(f"{path} is not a whole zip file: {error}; fetch it again") from error
-    for member in members:
-        yield Slice(f"{path}:{member.filename}", member.file_size, partial(_read_member, path, member.filename))
+    for member in _slice_names(sizes):
+        yield Slice(f"{path}:{member}", sizes[member], partial(_read_member, path, member))
 
 
 def _read_member(path: Path, member: str) -> Sequence[Playlist]:
@@ -146,6 +155,6 @@ def _read_member(path: Path, member: str) -> Sequence[Playlist]:
     try:
         with zipfile.ZipFile(path) as archive:
             raw = archive.read(member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except DAMAGED as error:
         raise BadInput(f"{name} cannot be unpacked: {error}; fetch the zip file again") from error
     return decode(raw, name)

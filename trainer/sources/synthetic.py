@@ -129,6 +129,8 @@ class World:
     def __post_init__(self) -> None:
         if not 1 <= self.n_playlists <= MOST_PLAYLISTS:
             raise BadConfig(f"playlists has to be between 1 and {MOST_PLAYLISTS:,}; it is {self.n_playlists:,}")
+        if self.seed < 0:
+            raise BadConfig(f"seed has to be 0 or more; it is {self.seed}")
 
     @cached_property
     def n_scenes(self) -> int:
@@ -289,7 +291,7 @@ def _writer(path: Path, zipped: bool) -> Iterator[Callable[[str, bytes], object]
     try:
         if zipped:
             with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-                yield lambda name, text: archive.writestr(f"data/{name}", text)
+                yield lambda name, text: archive.writestr(_member(name), text)
         else:
             path.mkdir()
             yield lambda name, text: (path / name).write_bytes(text)
@@ -297,6 +299,13 @@ def _writer(path: Path, zipped: bool) -> Iterator[Callable[[str, bytes], object]
         shutil.rmtree(path, ignore_errors=True)
         path.unlink(missing_ok=True)
         raise
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    """A member of the zip, without the time of day, so that the same world is the same file."""
+    member = zipfile.ZipInfo(f"data/{name}")
+    member.compress_type = zipfile.ZIP_DEFLATED
+    return member
 
 
 def _zipf(shares: NDArray[np.float64], n: Ints | int, offset: float) -> Ints:

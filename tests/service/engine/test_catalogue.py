@@ -21,8 +21,10 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
         ("t:none", "", None, 1),
     ]
     tracks += [(id_, "odd", None, 1) for id_ in ODD]
+    by_popularity = sorted(range(len(tracks)), key=lambda row: (-tracks[row][3], tracks[row][0]))
+    ranked = [(*track, by_popularity.index(row)) for row, track in enumerate(tracks)]
     artists = [("a:radiohead", "Radiohead", 9), ("a:bjork", "Björk", 7), ("a:other", "RADIOHEAD", 1), ("Creep", "x", 1)]
-    write_catalogue(path, tracks, artists, ["chill", "jazz"], ["hill", "chil"])
+    write_catalogue(path, ranked, artists, ["chill", "jazz"], ["hill", "chil"])
     opened = Catalogue.open(path)
     yield opened
     opened.close()

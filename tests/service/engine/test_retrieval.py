@@ -133,11 +133,12 @@ def test_calibration_finds_the_least_effort_that_reaches_the_recall(tmp_path: Pa
     vectors = np.random.default_rng(2).standard_normal((3000, 24)).astype(np.float32)
     index = NeighbourIndex.build(tmp_path / "a.ann", vectors, n_trees=10, seed=1)
 
-    effort = index.calibrate(vectors, target=0.9, k=10, seed=3)
+    effort, recall = index.calibrate(vectors, target=0.9, k=10, seed=3)
 
     queries = np.random.default_rng(3).choice(3000, 1000, replace=False)
     truth = search_neighbours_exactly(unit(vectors[queries]), vectors, 10)
-    assert index.recall(vectors, queries, truth, effort) >= 0.9
+    assert index.recall(vectors, queries, truth, effort) == pytest.approx(recall, abs=1e-4)
+    assert recall >= 0.9
     assert index.recall(vectors, queries, truth, round(effort / 2)) < 0.9
 
 

@@ -1,5 +1,6 @@
 """The Million Playlist Dataset in every form it comes in, and in those it should not."""
 
+import contextlib
 import gzip
 import json
 import zipfile
@@ -78,7 +79,7 @@ def test_a_zip_is_read_as_downloaded_whatever_folder_its_slices_are_in(tmp_path:
         "mpd/data/mpd.slice.0-999.json": a_slice(0, 1),
         "mpd/src/stats.py": b"print()",
         "__MACOSX/mpd/data/._mpd.slice.0-999.json": b"\0",
-        "more.json.gz": gzip.compress(a_slice(5)),
+        "mpd.slice.5-5.json.gz": gzip.compress(a_slice(5)),
     }
 
     assert sorted(ids(a_zip(tmp_path / "mpd.zip", members)), key=int) == ["0", "1", "5", "1000"]
@@ -114,6 +115,35 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path):
 
 def test_an_empty_directory_says_what_was_expected(tmp_path: Path):
     assert "mpd.slice.0-999.json" in refusal(tmp_path)
+
+
+def test_what_lies_beside_slices_is_not_trained_on(tmp_path: Path):
+    (tmp_path / "mpd.slice.0-999.json").write_bytes(a_slice(0))
+    (tmp_path / "challenge_set.json").write_bytes(a_slice(1))
+    members = {"data/mpd.slice.0-999.json": a_slice(0), "data/challenge_set.json": a_slice(1)}
+
+    assert ids(tmp_path) == ids(a_zip(tmp_path / "a.zip", members)) == ["0"]
+
+
+def test_slices_of_any_other_name_are_read_where_no_file_is_named_as_slices_are(tmp_path: Path):
+    (tmp_path / "mine.json").write_bytes(a_slice(1))
+    (tmp_path / "yours.json").write_bytes(a_slice(2))
+
+    assert ids(tmp_path) == ["1", "2"]
+
+
+def test_a_zip_damaged_anywhere_is_refused_or_read_and_never_a_traceback(tmp_path: Path):
+    """One byte after another of a small zip, of the two ways of packing that Python knows well."""
+    for packing in (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w", packing) as archive:
+            archive.writestr("mpd.slice.0-999.json", a_slice(1))
+        whole = (tmp_path / "a.zip").read_bytes()
+        for place in range(len(whole)):
+            damaged = bytearray(whole)
+            damaged[place] ^= 0xFF
+            (tmp_path / "a.zip").write_bytes(damaged)
+            with contextlib.suppress(BadInput):
+                list(read([tmp_path / "a.zip"]))
 
 
 def test_a_zip_without_slices_says_what_was_expected(tmp_path: Path):
@@ -173,6 +203,7 @@ def test_json_that_breaks_off_says_at_which_byte(tmp_path: Path):
             "`track_uri` - at `$.playlists[0].tracks[1]`",
         ),
         ({"playlists": [{"pid": "x", "tracks": []}]}, "at `$.playlists[0].pid`"),
+        ({"playlists": [{"pid": 1, "tracks": [{"track_uri": ""}]}]}, "at `$.playlists[0].tracks[0].track_uri`"),
         ({"playlists": [{"pid": 1, "tracks": [{"track_uri": 5}]}]}, "at `$.playlists[0].tracks[0].track_uri`"),
     ],
 )
@@ -190,6 +221,18 @@ def test_bytes_that_are_not_utf8_are_told_with_their_place(tmp_path: Path):
 
     assert "not UTF-8" in said
     assert f"byte {content.index(0xF6)}" in said
+
+
+def test_bytes_that_are_not_utf8_are_told_in_fields_of_no_use_too(tmp_path: Path):
+    (tmp_path / "s.json").write_bytes(a_slice(1).replace(b"Pablo Honey", b"Pablo \xf6ney"))
+
+    assert "not UTF-8" in refusal(tmp_path / "s.json")
+
+
+def test_json_that_is_nested_too_deeply_is_told_as_such(tmp_path: Path):
+    (tmp_path / "s.json").write_text('{"x":' + "[" * 100_000)
+
+    assert "nested too deeply" in refusal(tmp_path / "s.json")
 
 
 @pytest.mark.parametrize("content", [b"", b"  \n", gzip.compress(b"")])

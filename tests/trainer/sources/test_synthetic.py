@@ -1,10 +1,12 @@
 """A planted world in the dataset's own format."""
 
+import hashlib
 import json
 import zipfile
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from trainer.errors import BadConfig, BadInput
@@ -111,6 +113,26 @@ def test_a_slice_of_the_largest_world_is_made_without_the_others():
 def test_a_number_of_playlists_out_of_range_is_refused(tmp_path: Path, n: int):
     with pytest.raises(BadConfig, match="between 1 and 1,000,000"):
         synthesize(tmp_path / "w", n, seed=0)
+
+
+def test_a_seed_below_zero_is_refused(tmp_path: Path):
+    with pytest.raises(BadConfig, match="seed has to be 0 or more"):
+        synthesize(tmp_path / "w", 10, seed=-1)
+
+
+def test_the_world_is_the_same_in_every_process_and_on_every_day():
+    """The README prints an answer of this world."""
+    assert hashlib.sha256(msgspec.json.encode(World(10_000, seed=0).slice(0))).hexdigest() == (
+        "0a7f23d4d53a25ed3a0aa1f50f2dc73eb84ae1cc4755922cf2bd44b21ffacce8"
+    )
+
+
+def test_the_same_zip_is_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    synthesize(tmp_path / "a.zip", 20, seed=3)
+    monkeypatch.setattr("time.time", lambda: 1_000_000_000.0)
+    synthesize(tmp_path / "b.zip", 20, seed=3)
+
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path):
