@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from service.engine import EngineError, ModelError, NoModel, PlaylistError, Track, UnknownSeed
 from service.model import ServedModel
-from service.routes import router
+from service.routes import direct_router, router
 from service.schemas import FieldFault, Problem, RecommendRequest
 from service.settings import Settings
 
@@ -54,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.model = model
+    app.include_router(direct_router)
     app.include_router(router)
     app.add_exception_handler(EngineError, _engine_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)
