@@ -50,7 +50,7 @@ class SearchQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     q: Annotated[str, Field(min_length=1, max_length=MOST_TITLE_CHARACTERS)] = Field(
-        description="Words of the name and the artist; the last may be unfinished."
+        description="Words of the name and the artist; the last may be unfinished, from three characters on."
     )
     k: int = Field(20, ge=1, le=MOST_ANSWERS, description="How many are wanted at most.")
 

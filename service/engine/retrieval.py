@@ -69,7 +69,7 @@ class RankingVectors:
 
 
 def head_length(n_factors: int) -> int:
-    """How many of *n_factors* axes a search looks at first: five eighths were fastest, alone and in batches."""
+    """How many of *n_factors* axes a search looks at first; `docs/decisions.md` has what other shares cost."""
     return (5 * n_factors + 7) // 8
 
 
