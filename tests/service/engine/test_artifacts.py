@@ -94,6 +94,14 @@ def test_any_file_with_one_flipped_bit_is_refused(version: Path):
     Artifacts.open(version).close()
 
 
+def test_a_manifest_in_which_a_number_was_changed_is_refused(version: Path):
+    text = (version / "manifest.json").read_text()
+    (version / "manifest.json").write_text(text.replace('"beta": 0.2', '"beta": 0.3'))
+
+    with pytest.raises(CorruptModel, match="its own checksum"):
+        Artifacts.open(version)
+
+
 def test_any_file_that_is_missing_or_cut_short_is_refused(version: Path):
     for path in sorted(version.iterdir()):
         content = path.read_bytes()
