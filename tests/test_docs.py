@@ -35,6 +35,16 @@ def commands() -> dict[str, argparse.ArgumentParser]:
     return dict(action.choices)
 
 
+def actions(command: argparse.ArgumentParser) -> list[argparse.Action]:
+    """The actions of *command* and of the commands below it."""
+    found = []
+    for action in command._actions:
+        found.append(action)
+        if isinstance(action, argparse._SubParsersAction):
+            found += [inner for below in action.choices.values() for inner in actions(below)]
+    return found
+
+
 def test_every_endpoint_has_a_section():
     paths = create_app(Settings()).openapi()["paths"]
     endpoints = {f"`{method.upper()} {path}`" for path, methods in paths.items() for method in methods}
@@ -74,7 +84,7 @@ def test_every_command_has_a_section_with_each_of_its_options():
 
     assert {f"`{name}`" for name in commands()} == set(found)
     for name, command in commands().items():
-        for action in command._actions:
+        for action in actions(command):
             for option in action.option_strings:
                 if option in ("-h", "--help") or (name == "evaluate" and option in numbers):
                     continue

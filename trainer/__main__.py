@@ -1,13 +1,14 @@
 """`python -m trainer`: arguments to a config, config to the pipeline, failures to one line and an exit code."""
 
 import argparse
+import json
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from service.engine import EngineError
+from service.engine import EngineError, Manifest, Store
 from trainer import pipeline
 from trainer.config import FULL, PROFILES, TrainingConfig
 from trainer.errors import TrainerError
@@ -62,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     challenge.add_argument("--email", default="", help="for the submission's first line")
     challenge.set_defaults(run=_challenge)
 
+    models = commands.add_parser("models", help="list, show, verify, roll back and prune versions")
+    _add_model_commands(models.add_subparsers(dest="models_command", required=True, metavar="COMMAND"))
+
     synthetic = commands.add_parser("synthesize", help="write a planted world in the Million Playlist Dataset's format")
     synthetic.add_argument("out", type=Path, metavar="OUT", help="a directory, or a zip file where the name ends so")
     synthetic.add_argument("--playlists", type=int, required=True, metavar="N", help="1 to 1,000,000")
@@ -99,6 +103,59 @@ def _add_numbers(command: argparse.ArgumentParser) -> None:
 def _config(options: argparse.Namespace) -> TrainingConfig:
     given = {number.name: getattr(options, number.name) for number in fields(TrainingConfig)}
     return replace(PROFILES[options.profile], **{name: value for name, value in given.items() if value is not None})
+
+
+def _add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    for name, help_, run in (
+        ("list", "all versions, with quality, size and age", _list),
+        ("show", "the manifest of a version", _show),
+        ("verify", "compare every file of a version with its checksum", _verify),
+        ("rollback", "make an older version the current one", _rollback),
+        ("prune", "remove old versions; the current one stays", _prune),
+    ):
+        command = commands.add_parser(name, help=help_)
+        _add_models(command)
+        if name in ("show", "verify", "rollback"):
+            command.add_argument("version", nargs="?", metavar="VERSION", help="the current one unless named")
+        if name == "prune":
+            command.add_argument(
+                "--keep", type=_positive, required=True, metavar="N", help="how many of the newest stay"
+            )
+        command.set_defaults(run=run)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"has to be 1 or more; it is {number}")
+    return number
+
+
+def _list(options: argparse.Namespace) -> None:
+    print(pipeline.list_versions(options.models))
+
+
+def _show(options: argparse.Namespace) -> None:
+    print(json.dumps(Manifest.read(Store(options.models).version(options.version)).content(), indent=2))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    directory = Store(options.models).version(options.version)
+    Manifest.read(directory).verify(directory)
+    print(f"{directory.name} is whole")
+
+
+def _rollback(options: argparse.Namespace) -> None:
+    store = Store(options.models)
+    with store.writing():
+        Manifest.read(store.version(options.version))
+        print(store.rollback(options.version).name)
+
+
+def _prune(options: argparse.Namespace) -> None:
+    store = Store(options.models)
+    with store.writing():
+        print("\n".join(store.prune(options.keep)) or "nothing to remove")
 
 
 def _train(options: argparse.Namespace) -> None:

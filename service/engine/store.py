@@ -3,7 +3,7 @@ Versions side by side in one directory, one of them current.
 
     models/
         CURRENT                 the name of the served version
-        20261121T211155Z-3f2a9c/    a version
+        20261121T211155.204Z-3f2a9c/    a version
         .staging-.../           a version being written; nobody reads it
         .lock                   held by whoever writes
 
@@ -67,6 +67,56 @@ class Store:
         """The names of all versions, the oldest first."""
         return sorted(path.parent.name for path in self.root.glob(f"[!.]*/{MANIFEST}"))
 
+    def version(self, name: str | None = None) -> Path:
+        """
+        The directory of the version called *name*, the current one where none is named.
+
+        Raises:
+            NoModel: there is no such version.
+        """
+        if name is None:
+            return self.current()
+        if name not in self.versions():
+            raise NoModel(f"{self.root} holds no version {name!r}; it holds: {', '.join(self.versions()) or 'none'}")
+        return self.root / name
+
+    def rollback(self, name: str | None = None) -> Path:
+        """
+        Make the version called *name* the current one, or where none is named the newest that is older than it.
+
+        Returns:
+            Its directory.
+
+        Raises:
+            NoModel: there is no such version.
+        """
+        if name is None:
+            current = self.current().name
+            older = [version for version in self.versions() if version < current]
+            if not older:
+                raise NoModel(f"{self.root} holds no version older than {current}, the current one")
+            name = older[-1]
+        directory = self.version(name)
+        self._point_at(directory.name)
+        return directory
+
+    def prune(self, keep: int) -> list[str]:
+        """
+        Remove all but the newest *keep* versions; the current one stays whatever its age.
+
+        A process that serves a removed version goes on: its files are mapped, and go when it lets go of them.
+
+        Returns:
+            The names of those removed.
+        """
+        kept = {*self.versions()[-keep:], self.current().name}
+        pruned = [version for version in self.versions() if version not in kept]
+        for version in pruned:
+            # Out of sight first, so that a version is there whole or not at all.
+            hidden = (self.root / version).rename(self.root / f"{STAGING}{version}")
+            shutil.rmtree(hidden)
+        return pruned
+
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """
@@ -121,8 +171,8 @@ class Store:
 
 def new_version(now: datetime | None = None) -> str:
     """A name for a version made *now*; names sort by time."""
-    moment = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
-    return f"{moment}-{secrets.token_hex(3)}"
+    moment = now or datetime.now(UTC)
+    return f"{moment:%Y%m%dT%H%M%S}.{moment.microsecond // 1000:03d}Z-{secrets.token_hex(3)}"
 
 
 def _stat(path: Path) -> tuple[int, int, int]:

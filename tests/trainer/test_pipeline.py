@@ -243,6 +243,49 @@ def test_a_run_that_is_told_to_stop_stops_and_leaves_nothing(world: Path, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
+def test_versions_are_listed_rolled_back_verified_and_pruned(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    store, first = Store(published), Store(published).current().name
+    data = a_slice(tmp_path / "s.json", [a_playlist(0, "x", "y")])
+    for _ in range(2):
+        assert main(["train", str(data), "--models", str(published), "--no-holdout", *TINY]) == 0
+    *_, last = store.versions()
+    assert store.current().name == last
+
+    def run(*arguments: str) -> str:
+        capsys.readouterr()
+        assert main(["models", *arguments, "--models", str(published)]) == 0
+        return capsys.readouterr().out
+
+    lines = run("list").splitlines()
+    assert [line[2:].split()[0] for line in lines] == ["version", *store.versions()]
+    assert [line[0] for line in lines[1:]] == [" ", " ", "*"]
+    assert json.loads(run("show", first))["version"] == first
+    assert run("rollback").strip() == store.current().name == store.versions()[1]
+    assert run("rollback", first).strip() == store.current().name == first
+    assert run("prune", "--keep", "1").split() == lines[2].split()[:1]
+    assert store.versions() == [first, last]
+    assert "is whole" in run("verify")
+    assert run("prune", "--keep", "2").strip() == "nothing to remove"
+
+
+def test_versions_that_are_not_there_are_refused(published: Path, capsys: pytest.CaptureFixture[str]):
+    for command in ("show", "verify", "rollback"):
+        assert "holds no version 'nope'" in failure(capsys, "models", command, "nope", "--models", published)
+    assert "no version older than" in failure(capsys, "models", "rollback", "--models", published)
+    assert Store(published).current().exists()
+
+
+def test_a_damaged_version_fails_its_verification(published: Path, capsys: pytest.CaptureFixture[str]):
+    path = Store(published).current() / "gram.npy"
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:-1] + b"!")
+
+    assert "gram.npy differs" in failure(capsys, "models", "verify", "--models", published)
+
+
 def test_evaluate_compares_with_every_baseline(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["evaluate", str(world), "--out", str(tmp_path / "out"), *TINY]) == 0
 

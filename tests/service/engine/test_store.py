@@ -91,4 +91,4 @@ def test_names_of_versions_sort_by_time_and_differ():
     names = [new_version() for _ in range(50)]
 
     assert len(set(names)) == 50
-    assert [name[:16] for name in names] == sorted(name[:16] for name in names)
+    assert [name[:19] for name in names] == sorted(name[:19] for name in names)
