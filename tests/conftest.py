@@ -14,7 +14,6 @@ from trainer.pipeline import train
 from trainer.sources.synthetic import synthesize
 
 TINY = TrainingConfig(factors=16, iterations=4, trees=10)
-SHARED = Path(__file__).parents[2] / "shared"
 
 
 @pytest.fixture(scope="session")
@@ -54,12 +53,3 @@ def wait_until_ready(client: TestClient) -> None:
         if client.get("/health/ready").status_code == 200:
             return
     raise AssertionError(client.get("/health/ready").text)
-
-
-@pytest.fixture(scope="session")
-def sample() -> Path:
-    """The real sample, where this checkout has it beside it."""
-    path = SHARED / "data" / "mpd-sample.zip"
-    if not path.exists():
-        pytest.skip(f"needs {path}, which is not here")
-    return path
