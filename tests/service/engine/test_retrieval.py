@@ -18,6 +18,11 @@ from service.engine.retrieval import (
 NONE: list[int] = []
 
 
+def best(vectors: RankingVectors, query: np.ndarray, rows: np.ndarray, k: int) -> list[int]:
+    """The *k* best of *rows*, in order."""
+    return rows[np.argsort(-vectors.score(rows, query))][:k].tolist()
+
+
 def ranking(n_rows: int, n_factors: int, seed: int, skew: float = 1.5) -> RankingVectors:
     """Vectors with the long tail of lengths that real ones have, by falling length, leading axes first."""
     random = np.random.default_rng(seed)
@@ -65,8 +70,7 @@ def test_a_query_alone_finds_what_it_finds_among_others():
 
     for query, rows in zip(queries, together, strict=True):
         alone = search_exactly(query[None], vectors, 50, [NONE])[0]
-        best = lambda found, query=query: found[np.argsort(-vectors.score(found, query))][:50].tolist()  # noqa: E731
-        assert best(alone) == best(rows)
+        assert best(vectors, query, alone, 50) == best(vectors, query, rows, 50)
 
 
 def test_a_score_does_not_depend_on_what_is_scored_along_with_it():
