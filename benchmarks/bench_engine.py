@@ -27,9 +27,10 @@ from scipy.sparse import csr_matrix
 
 from service.engine import Artifacts, Playlist, Recommender, Store
 from service.engine.retrieval import search_neighbours_exactly, unit
-from trainer.config import FULL
-from trainer.dataset import Dataset, read_dataset
-from trainer.pipeline import train
+from trainer.config import Configs
+from trainer.dataset import Dataset
+from trainer.intake import read_dataset
+from trainer.pipeline import Plan, train
 from trainer.sources import read
 from trainer.sources.synthetic import synthesize
 
@@ -46,7 +47,7 @@ def main() -> None:
             paths = [Path(directory, "synthetic-50000")]
             synthesize(paths[0], 50_000, seed=0)
         models = Path(directory, "models")
-        train(paths, models, FULL, hold_out=False)
+        train(paths, models, Configs.of(), Plan(hold_out=False))
         version = Store(models).current()
         print(f"\n{describe_machine()}\ndata: {', '.join(path.name for path in paths)}\n")
         bench_recommend(read_dataset(read(paths)), version)

@@ -33,9 +33,9 @@ from bench_engine import K, playlists_of_30, timed
 from machine import describe_machine
 
 from service.engine import Playlist, Recommendation, Recommender, Store
-from trainer.config import FULL
-from trainer.dataset import read_dataset
-from trainer.pipeline import train
+from trainer.config import Configs
+from trainer.intake import read_dataset
+from trainer.pipeline import Plan, train
 from trainer.sources import read
 from trainer.sources.synthetic import synthesize
 
@@ -63,7 +63,7 @@ def main() -> None:
         if not paths:
             paths = [Path(directory, "synthetic-50000")]
             synthesize(paths[0], 50_000, seed=0)
-        train(paths, models, FULL, hold_out=False)
+        train(paths, models, Configs.of(), Plan(hold_out=False))
         print(f"\n{describe_machine()}\ndata: {', '.join(path.name for path in paths)}\n")
         bench(Path(directory), paths, models)
 

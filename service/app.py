@@ -13,10 +13,10 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from service.engine import EngineError, ModelError, NoModel, PlaylistError, Track, UnknownSeed
+from service.engine import Artist, EngineError, ModelError, NoModel, PlaylistError, Track, UnknownSeed
 from service.model import ServedModel
 from service.routes import direct_router, router
-from service.schemas import FieldFault, Problem, RecommendRequest
+from service.schemas import ArtistPlays, FieldFault, Problem, RecommendRequest
 from service.settings import Settings
 
 log = logging.getLogger("segue")
@@ -30,7 +30,7 @@ STATUSES: dict[type[EngineError], HTTPStatus] = {
 }
 
 DESCRIPTION = """
-Continues playlists, and finds the neighbours of tracks and artists.
+Continues playlists with tracks or artists, and finds the neighbours of tracks and artists.
 
 Ids are the data's own (`spotify:track:...`). Errors are `application/problem+json` (RFC 9457), all of one shape.
 """
@@ -133,26 +133,34 @@ def _openapi(app: FastAPI, model: ServedModel) -> dict[str, Any]:
     schemas = description["components"]["schemas"]
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
-    schemas["RecommendRequest"] = RecommendRequest.model_json_schema()
+    schemas["ArtistPlays"] = ArtistPlays.model_json_schema()
+    schemas["RecommendRequest"] = RecommendRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas["RecommendRequest"].pop("$defs", None)
     schemas["FieldFault"] = FieldFault.model_json_schema()
     schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas["Problem"].pop("$defs", None)
     with suppress(NoModel):
-        _add_examples(description["paths"], model.recommender().popular(3))
+        served = model.recommender()
+        _add_examples(description["paths"], served.popular(3), served.popular_artists(3))
     return description
 
 
-def _add_examples(paths: dict[str, Any], tracks: Sequence[Track]) -> None:
-    ids = [track.id for track in tracks]
-    artists = [track.artist.name for track in tracks if track.artist is not None]
+def _add_examples(paths: dict[str, Any], tracks: Sequence[Track], artists: Sequence[Artist]) -> None:
+    ids, names = [track.id for track in tracks], [artist.name for artist in artists]
     body = paths["/recommend"]["post"]["requestBody"]["content"]["application/json"]
     body["examples"] = {
         "tracks": {"summary": "Continue these tracks", "value": {"tracks": ids, "k": 10}},
         "tracks and title": {"summary": "With a title", "value": {"tracks": ids[:1], "title": "Chill", "k": 10}},
-        "artists": {"summary": "Begin with artists", "value": {"artists": artists[:2], "k": 10}},
+        "artists": {"summary": "Begin with artists", "value": {"artists": names[:2], "k": 10}},
+        "listener": {
+            "summary": "More artists for a listener",
+            "value": {"artists": [{"artist": name, "count": 100} for name in names[:2]], "kind": "artists", "k": 10},
+        },
         "nothing": {"summary": "What is popular", "value": {}},
     }
-    examples = {("/similar", "track"): ids[:1], ("/search", "q"): tracks[0].name if tracks else "love"}
+    found = [*(track.name for track in tracks), *names, "love"][0]
+    similar = ("/similar", "track") if ids else ("/similar", "artist")
+    examples = {similar: ids[:1] or names[:1], ("/search", "q"): found}
     for (path, name), example in examples.items():
         parameters = paths[path]["get"]["parameters"]
         next(parameter for parameter in parameters if parameter["name"] == name)["example"] = example

@@ -9,17 +9,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
-from service.engine import Playlist, Recommender
+from service.engine import Playlist, Plays, Recommender
 from service.model import ServedModel
 from service.schemas import (
     PROBLEM_CONTENT,
     RECOMMEND_BODY,
+    ArtistPlays,
     LiveResponse,
     ReadyResponse,
+    RecommendArtistsResponse,
     RecommendRequest,
-    RecommendResponse,
+    RecommendTracksResponse,
+    SearchArtistsResponse,
     SearchQuery,
-    SearchResponse,
+    SearchTracksResponse,
     SimilarArtistsResponse,
     SimilarQuery,
     SimilarTracksResponse,
@@ -68,28 +71,30 @@ class Answer(Response):
 
 @direct_router.post(
     "/recommend",
-    response_model=RecommendResponse,
+    response_model=RecommendTracksResponse | RecommendArtistsResponse,
     responses=INVALID | NOT_READY,
     openapi_extra={"requestBody": RECOMMEND_BODY},
     tags=["recommendations"],
 )
 async def recommend(request: Request) -> Response:
     """
-    Continue a playlist.
+    Continue a playlist with tracks or with artists.
 
-    The answer holds exactly `k` tracks, unless the catalogue is too small for that. What is not known is listed,
+    The answer holds exactly `k` of them, unless the catalogue is too small for that. What is not known is listed,
     never an error.
     """
     # Read by pydantic in one step: FastAPI's own reading of a body takes longer than the solve.
     body = read_body(RecommendRequest, await request.body())
     served = served_recommender(request)
-    answer = served.recommend([Playlist(body.tracks, body.artists, body.title, body.exclude)], body.k)[0]
+    kind = body.kind or served.kind
+    playlist = Playlist(body.tracks, [_mention(artist) for artist in body.artists], body.title, body.exclude)
+    (answer,) = (served.recommend if kind == "tracks" else served.recommend_artists)([playlist], body.k)
     return Answer(
         {
             "model": served.manifest.version,
             "strategy": answer.strategy,
             "unknown": answer.unknown,
-            "tracks": answer.tracks,
+            kind: answer.found,
         }
     )
 
@@ -108,10 +113,17 @@ async def similar(query: Annotated[SimilarQuery, Query()], served: Served) -> Re
     return Answer({"model": version, "artists": served.similar_artists(query.artist, query.k)})
 
 
-@router.get("/search", response_model=SearchResponse, responses=INVALID | NOT_READY, tags=["catalogue"])
+@router.get(
+    "/search",
+    response_model=SearchTracksResponse | SearchArtistsResponse,
+    responses=INVALID | NOT_READY,
+    tags=["catalogue"],
+)
 async def search(query: Annotated[SearchQuery, Query()], served: Served) -> Response:
-    """Find tracks by words of their name and artist, the most popular first: the ids that other calls take."""
-    return Answer({"model": served.manifest.version, "tracks": served.search(query.q, query.k)})
+    """Find tracks by words of name and artist, or artists by name, the most popular first: the ids that calls take."""
+    kind = query.kind or served.kind
+    find = served.search if kind == "tracks" else served.search_artists
+    return Answer({"model": served.manifest.version, kind: find(query.q, query.k)})
 
 
 @router.get("/model", responses=NOT_READY, tags=["operations"])
@@ -130,6 +142,10 @@ async def live() -> Response:
 async def ready(served: Served) -> Response:
     """Whether a model is open; if not, why."""
     return Answer({"status": "ready", "model": served.manifest.version})
+
+
+def _mention(artist: str | ArtistPlays) -> str | Plays:
+    return Plays(artist.artist, artist.count) if isinstance(artist, ArtistPlays) else artist
 
 
 def read_body(schema: type[Body], content: bytes) -> Body:

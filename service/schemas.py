@@ -3,28 +3,72 @@
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, StrictStr, Tag, model_validator
+
+from service.engine import Kind
 
 MOST_TRACKS = 1_000
 MOST_ARTISTS = 1_000
 MOST_EXCLUDED = 10_000
 MOST_TITLE_CHARACTERS = 1_000
 MOST_ANSWERS = 500
+MOST_PLAYS = 1_000_000_000
+
+KIND = "What is wanted: `tracks`, or `artists`. Tracks unless told otherwise, where the catalogue has any."
+
+
+class ArtistPlays(BaseModel):
+    """An artist, and how often it was played."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    artist: StrictStr = Field(description="Id or name.")
+    count: StrictInt = Field(ge=1, le=MOST_PLAYS, description="Plays.")
+
+
+def _form(mention: Any) -> str | None:
+    """Which of the two forms of *mention* is meant; None where it is neither."""
+    if isinstance(mention, str):
+        return "name"
+    return "plays" if isinstance(mention, dict | ArtistPlays) else None
+
+
+# Told apart before they are validated, so that what is wrong with one is said of its own form alone.
+Mention = Annotated[
+    Annotated[StrictStr, Tag("name")] | Annotated[ArtistPlays, Tag("plays")],
+    Discriminator(
+        _form,
+        custom_error_type="mention",
+        custom_error_message='should be an id, a name, or {"artist": id or name, "count": plays}',
+    ),
+]
 
 
 class RecommendRequest(BaseModel):
-    """A playlist to continue. All fields are optional; with nothing that is known, the answer is what is popular."""
+    """
+    A playlist, or a listener, to continue.
+
+    All fields are optional; with nothing that is known, the answer is what is popular.
+    """
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"title": "late night jazz", "k": 10}]})
 
     tracks: list[StrictStr] = Field([], max_length=MOST_TRACKS, description="Ids of the tracks that it holds.")
-    artists: list[StrictStr] = Field(
-        [], max_length=MOST_ARTISTS, description="Ids or names of artists that it names beside its tracks."
+    artists: list[Mention] = Field(
+        [],
+        max_length=MOST_ARTISTS,
+        description=(
+            "Artists that it names beside its tracks, each an id, a name, or either with a count of plays. Without a "
+            "count it counts as in the training data: 1 in playlists, the median in what people listened to."
+        ),
     )
     title: StrictStr = Field("", max_length=MOST_TITLE_CHARACTERS, description="Its title.")
-    k: StrictInt = Field(100, ge=1, le=MOST_ANSWERS, description="How many tracks are wanted.")
+    k: StrictInt = Field(100, ge=1, le=MOST_ANSWERS, description="How many are wanted.")
+    kind: Kind | None = Field(None, description=KIND)
     exclude: list[StrictStr] = Field(
-        [], max_length=MOST_EXCLUDED, description="Ids of tracks that must not be recommended."
+        [],
+        max_length=MOST_EXCLUDED,
+        description="What must not be recommended: ids of tracks, or ids or names of artists where those are wanted.",
     )
 
 
@@ -45,7 +89,7 @@ class SimilarQuery(BaseModel):
 
 
 class SearchQuery(BaseModel):
-    """Words of a track's name and artist."""
+    """Words of a track's name and artist, or of an artist's name."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,6 +97,7 @@ class SearchQuery(BaseModel):
         description="Words of the name and the artist; the last may be unfinished, from three characters on."
     )
     k: int = Field(20, ge=1, le=MOST_ANSWERS, description="How many are wanted at most.")
+    kind: Kind | None = Field(None, description=KIND)
 
 
 class ArtistAnswer(BaseModel):
@@ -71,10 +116,14 @@ class ScoredTrackAnswer(TrackAnswer):
 
 
 class ScoredArtistAnswer(ArtistAnswer):
-    score: float = Field(description="Cosine.")
+    score: float = Field(description="Inner product for `fold-in`, playlists for `popular`, cosine for neighbours.")
 
 
 class FoundTrackAnswer(TrackAnswer):
+    popularity: int = Field(description="In how many playlists of the training data it is.")
+
+
+class FoundArtistAnswer(ArtistAnswer):
     popularity: int = Field(description="In how many playlists of the training data it is.")
 
 
@@ -84,13 +133,22 @@ class UnknownAnswer(BaseModel):
     title: bool = Field(description="Whether a title was given of which no word is known.")
 
 
-class RecommendResponse(BaseModel):
+class ContinuationAnswer(BaseModel):
     model: str = Field(description="The version of the model that answered.")
     strategy: Literal["fold-in", "popular"] = Field(
         description="`fold-in` where anything of the playlist is known, else `popular`."
     )
     unknown: UnknownAnswer = Field(description="What the catalogue does not know of the playlist.")
+
+
+class RecommendTracksResponse(ContinuationAnswer):
     tracks: list[ScoredTrackAnswer] = Field(description="Best first; none a seed or excluded, none twice.")
+
+
+class RecommendArtistsResponse(ContinuationAnswer):
+    artists: list[ScoredArtistAnswer] = Field(
+        description="Best first; none named by the playlist or on one of its tracks, none excluded, none twice."
+    )
 
 
 class SimilarTracksResponse(BaseModel):
@@ -103,9 +161,14 @@ class SimilarArtistsResponse(BaseModel):
     artists: list[ScoredArtistAnswer]
 
 
-class SearchResponse(BaseModel):
+class SearchTracksResponse(BaseModel):
     model: str
     tracks: list[FoundTrackAnswer] = Field(description="The most popular first.")
+
+
+class SearchArtistsResponse(BaseModel):
+    model: str
+    artists: list[FoundArtistAnswer] = Field(description="The most popular first.")
 
 
 class LiveResponse(BaseModel):

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.engine import Recommender, Store
 from service.settings import Settings
-from trainer.config import TrainingConfig
+from trainer.config import Configs, TrainingConfig
 from trainer.pipeline import train
 from trainer.sources.synthetic import synthesize
 
@@ -28,7 +28,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def models(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one published version, trained on the world."""
     store = tmp_path_factory.mktemp("store") / "models"
-    train([world], store, TINY)
+    train([world], store, Configs.always(TINY))
     return store
 
 

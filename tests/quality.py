@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.config import FULL
+from trainer.config import Configs
 from trainer.evaluate import Scores
 from trainer.pipeline import Evaluation, evaluate
 
@@ -31,7 +31,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def evaluation(out: Path) -> Evaluation:
-    found = evaluate([SAMPLE], FULL, out)
+    found = evaluate([SAMPLE], Configs.of(), out)
     print(found)
     return found
 

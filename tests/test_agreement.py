@@ -16,8 +16,9 @@ from scipy.sparse import csr_matrix
 from service.engine import Artifacts, Playlist, Recommender, Store
 from trainer.__main__ import main
 from trainer.challenge import assign, make_tasks, playlists
-from trainer.dataset import Dataset, heldout, read_dataset, training_matrix
+from trainer.dataset import Dataset, heldout, training_matrix
 from trainer.evaluate import Segue
+from trainer.intake import read_dataset
 from trainer.sources import read
 
 SCORER = Path(__file__).parents[2] / "shared" / "tools" / "score_challenge.py"
@@ -86,7 +87,8 @@ def test_the_trained_row_of_a_playlist_equals_what_the_service_derives(
 
 def test_exact_retrieval_equals_brute_force(recommender: Recommender, artifacts: Artifacts, learned: Dataset):
     asked = known_playlists(learned, 50)
-    ranking = np.hstack((artifacts.ranking.heads, artifacts.ranking.tails)).astype(np.float64)
+    tracks = artifacts.candidates["tracks"].ranking
+    ranking = np.hstack((tracks.heads, tracks.tails)).astype(np.float64)
 
     for playlist, query, answer in zip(
         asked, recommender.fold_in(asked), recommender.recommend(asked, 100), strict=True
@@ -94,7 +96,7 @@ def test_exact_retrieval_equals_brute_force(recommender: Recommender, artifacts:
         scores = ranking @ query.astype(np.float64)
         scores[artifacts.catalogue.track_rows(playlist.tracks)[0]] = -np.inf
         best = artifacts.catalogue.tracks(np.argsort(-scores)[:100].tolist())
-        found = {track.id: track.score for track in answer.tracks}
+        found = {track.id: track.score for track in answer.found}
         missed = {track.id for track in best.values()} - set(found)
         kth = np.sort(scores)[-100]
         rows = artifacts.catalogue.track_rows(sorted(missed))[0]

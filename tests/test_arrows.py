@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
                        "service.settings"},
     "service/model.py": {"service.engine"},
     "service/routes.py": {"fastapi", "orjson", "pydantic", "service.engine", "service.model", "service.schemas"},
-    "service/schemas.py": {"pydantic"},
+    "service/schemas.py": {"pydantic", "service.engine"},
     "service/settings.py": {"pydantic", "pydantic_settings"},
     "service/engine/__init__.py": {f"service.engine.{name}" for name in (
         "artifacts", "catalogue", "errors", "features", "foldin", "recommender", "store")},
@@ -33,25 +33,44 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service/engine/recommender.py": {"numpy", *(f"service.engine.{name}" for name in (
         "artifacts", "catalogue", "errors", "features", "foldin", "retrieval"))},
     "trainer/__init__.py": set(),
-    "trainer/__main__.py": {"service.engine", "trainer.config", "trainer.errors", "trainer.pipeline",
-                            "trainer.sources.synthetic"},
+    "trainer/__main__.py": {"service.engine", *(f"trainer.{name}" for name in (
+        "config", "errors", "gate", "pipeline", "sources.synthetic", "threads", "tune"))},
     "trainer/errors.py": set(),
     "trainer/metrics.py": set(),
-    "trainer/config.py": {"trainer.errors"},
+    "trainer/steps.py": set(),
+    "trainer/threads.py": set(),
+    "trainer/config.py": {"service.engine", "trainer.errors"},
     "trainer/progress.py": {"tqdm"},
+    "trainer/report.py": {"plotly"},
     "trainer/sources/__init__.py": {"trainer.errors", "trainer.progress", "trainer.sources"},
-    "trainer/sources/records.py": set(),
+    "trainer/sources/records.py": {"numpy"},
     "trainer/sources/mpd.py": {"msgspec", "trainer.errors", "trainer.sources.records"},
+    "trainer/sources/table.py": {"numpy", "polars", "trainer.errors", "trainer.progress", "trainer.sources.records"},
+    "trainer/sources/lastfm.py": {"numpy", "polars", "trainer.errors", "trainer.progress", "trainer.sources.records",
+                                  "trainer.sources.table"},
     "trainer/sources/synthetic.py": {"msgspec", "numpy", "trainer.errors", "trainer.progress"},
-    "trainer/dataset.py": {"msgspec", "numpy", "scipy", "service.engine", "trainer.errors", "trainer.sources"},
-    "trainer/factorize.py": {"implicit", "numpy", "scipy", "threadpoolctl", "trainer.config", "trainer.errors"},
+    "trainer/dataset.py": {"numpy", "scipy", "service.engine", "trainer.sources"},
+    "trainer/intake.py": {"msgspec", "numpy", "service.engine", "trainer.dataset", "trainer.errors",
+                          "trainer.sources"},
+    "trainer/factorize.py": {"implicit", "numpy", "scipy", "threadpoolctl", "trainer.config", "trainer.errors",
+                             "trainer.threads"},
+    "trainer/fitting.py": {"numpy", "service.engine", *(f"trainer.{name}" for name in (
+        "config", "dataset", "factorize", "progress", "steps", "threads"))},
     "trainer/challenge.py": {"numpy", "service.engine", "trainer.dataset", "trainer.errors", "trainer.sources"},
+    "trainer/listening.py": {"numpy", "trainer.challenge", "trainer.dataset", "trainer.sources"},
     "trainer/baselines.py": {"numpy", "scipy", "service.engine", "trainer.challenge", "trainer.dataset",
                              "trainer.factorize"},
     "trainer/evaluate.py": {"numpy", "service.engine", "trainer.baselines", "trainer.challenge", "trainer.metrics",
                             "trainer.progress"},
+    "trainer/gate.py": {"numpy", "trainer.challenge", "trainer.evaluate"},
+    "trainer/account.py": {"numpy", "service.engine", *(f"trainer.{name}" for name in (
+        "dataset", "evaluate", "gate", "report", "steps"))},
+    "trainer/tune.py": {"numpy", "optuna", "service.engine", *(f"trainer.{name}" for name in (
+        "challenge", "config", "dataset", "errors", "evaluate", "fitting", "progress", "protocol", "steps"))},
+    "trainer/protocol.py": {"numpy", *(f"trainer.{name}" for name in ("challenge", "dataset", "errors", "listening"))},
     "trainer/pipeline.py": {"numpy", "service.engine", *(f"trainer.{name}" for name in (
-        "baselines", "challenge", "config", "dataset", "errors", "evaluate", "factorize", "progress", "sources"))},
+        "account", "baselines", "challenge", "config", "dataset", "errors", "evaluate", "fitting", "gate", "intake",
+        "progress", "protocol", "report", "sources", "steps", "tune"))},
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from service.engine import Manifest, Store
 from service.schemas import RecommendRequest, SearchQuery, SimilarQuery
 from service.settings import Settings
 from trainer.__main__ import parser
-from trainer.config import FULL, SMALL, TrainingConfig
+from trainer.config import FULL, LISTENING, SMALL, TrainingConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -80,24 +80,29 @@ def test_every_setting_is_in_the_table_with_its_default_and_meaning():
 
 def test_every_command_has_a_section_with_each_of_its_options():
     found = sections(doc("cli.md"))
-    numbers = {f"--{number.name.replace('_', '-')}" for number in fields(TrainingConfig)} | {"--profile"}
+    numbers = {f"--{number.name.replace('_', '-')}" for number in fields(TrainingConfig)} | {"--profile", "--config"}
 
     assert {f"`{name}`" for name in commands()} == set(found)
     for name, command in commands().items():
         for action in actions(command):
             for option in action.option_strings:
-                if option in ("-h", "--help") or (name == "evaluate" and option in numbers):
+                if option in ("-h", "--help") or (name in ("evaluate", "tune") and option in numbers):
                     continue
                 assert f"`{option}" in found[f"`{name}`"], f"{name} {option}"
 
 
 def test_the_profiles_are_as_documented():
-    rows = re.findall(r"^\| `--([\w-]+)` \| ([\d.]+) \| ([\d.]+) \| (.*) \|$", doc("cli.md"), flags=re.MULTILINE)
-    documented = {name.replace("-", "_"): (float(full), float(small)) for name, full, small, _ in rows}
+    rows = re.findall(r"^\| `--([\w-]+)` \| (\S+) \| (\S+) \| (\S+) \| (.*) \|$", doc("cli.md"), flags=re.MULTILINE)
+    documented = {name.replace("-", "_"): values for name, *values, _ in rows}
 
     assert documented == {
-        number.name: (getattr(FULL, number.name), getattr(SMALL, number.name)) for number in fields(TrainingConfig)
+        number.name: [_plain(getattr(profile, number.name)) for profile in (FULL, SMALL, LISTENING)]
+        for number in fields(TrainingConfig)
     }
+
+
+def _plain(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.10g}"
 
 
 def test_every_file_of_a_version_is_documented(models: Path):

@@ -2,19 +2,23 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from service.engine import EngineError, Manifest, Store
 from trainer import pipeline
-from trainer.config import FULL, PROFILES, TrainingConfig
-from trainer.errors import TrainerError
+from trainer.config import FULL, PROFILES, Configs, TrainingConfig, read_config
+from trainer.errors import Refused, TrainerError
+from trainer.gate import TOLERANCE
 from trainer.sources.synthetic import synthesize
+from trainer.threads import abandoned
+from trainer.tune import Budget
 
-FAILED, INTERRUPTED = 1, 130
+FAILED, REFUSED, INTERRUPTED = 1, 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         options.run(options)
+    except Refused as refused:
+        print(refused, file=sys.stderr)
+        return REFUSED
     except (TrainerError, EngineError, ArithmeticError) as error:
         return _fail(str(error))
     except OSError as error:
@@ -42,6 +49,18 @@ def parser() -> argparse.ArgumentParser:
     _add_data(train)
     _add_models(train)
     train.add_argument("--no-holdout", action="store_true", help="train on all playlists and evaluate on none")
+    train.add_argument("--cold", action="store_true", help="begin from nothing, not from the published version")
+    train.add_argument(
+        "--refit", action="store_true", help="after the evaluation, take in the playlists that were held out"
+    )
+    train.add_argument("--force", action="store_true", help="publish even what is worse than the published version")
+    train.add_argument(
+        "--tolerance",
+        type=float,
+        default=TOLERANCE,
+        metavar="SHARE",
+        help="a fall of NDCG or R-precision up to this is let pass (default: %(default)s)",
+    )
     _add_numbers(train)
     train.set_defaults(run=_train)
 
@@ -52,6 +71,29 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_numbers(evaluate)
     evaluate.set_defaults(run=_evaluate)
+
+    tune = commands.add_parser("tune", help="search for the numbers that fit the data best; writes a config")
+    _add_data(tune)
+    tune.add_argument("--out", type=Path, default=Path("tuned.toml"), metavar="FILE", help="default: %(default)s")
+    tune.add_argument(
+        "--study",
+        type=Path,
+        default=Path("tune.sqlite"),
+        metavar="FILE",
+        help="keeps the trials (default: %(default)s)",
+    )
+    tune.add_argument("--trials", type=_positive, metavar="N", help="end after so many in all (default: 50)")
+    tune.add_argument("--minutes", type=float, metavar="M", help="end after so many minutes")
+    tune.add_argument(
+        "--grid",
+        type=_grid,
+        action="append",
+        default=[],
+        metavar="NAME=V1,V2,...",
+        help="try these values, and every combination with those of other --grid",
+    )
+    _add_numbers(tune)
+    tune.set_defaults(run=_tune)
 
     challenge = commands.add_parser("challenge", help="answer a published challenge set")
     challenge.add_argument(
@@ -80,7 +122,13 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="DATA",
-        help="the Million Playlist Dataset's zip, a directory of its slices, or a slice, plain or gzipped",
+        help="playlists or what people listened to: see docs/data.md for the formats",
+    )
+    command.add_argument(
+        "--columns",
+        type=_columns,
+        metavar="ROLE=NAME,...",
+        help="which column of a table is what, such as playlist=user,track=song,count=plays",
     )
 
 
@@ -90,19 +138,42 @@ def _add_models(command: argparse.ArgumentParser) -> None:
 
 def _add_numbers(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("numbers", "of the profile, unless set one by one")
-    group.add_argument("--profile", choices=PROFILES, default="full", help="default: %(default)s")
+    group.add_argument("--profile", choices=PROFILES, help="default: full, or listening where the data are that")
+    group.add_argument("--config", type=Path, metavar="FILE", help="numbers as `tune` writes them, in TOML")
     for number in fields(TrainingConfig):
+        choices = number.metadata.get("choices")
         group.add_argument(
             f"--{number.name.replace('_', '-')}",
             type=type(getattr(FULL, number.name)),
-            metavar="N",
+            choices=choices,
+            metavar="|".join(choices) if choices else "N",
             help=f"{number.metadata['help']} (full: {getattr(FULL, number.name)})",
         )
 
 
-def _config(options: argparse.Namespace) -> TrainingConfig:
+def _configs(options: argparse.Namespace) -> Configs:
     given = {number.name: getattr(options, number.name) for number in fields(TrainingConfig)}
-    return replace(PROFILES[options.profile], **{name: value for name, value in given.items() if value is not None})
+    numbers = {} if options.config is None else read_config(options.config)
+    return Configs.of(options.profile, numbers | {name: value for name, value in given.items() if value is not None})
+
+
+def _grid(text: str) -> tuple[str, list[float | str]]:
+    name, _, values = text.partition("=")
+    if not name or not values:
+        raise argparse.ArgumentTypeError(f"has to be like alpha=1,2,5; it is {text!r}")
+    name = name.replace("-", "_")
+    kind: Callable[[str], float | str] = {int: int, str: str}.get(type(getattr(FULL, name, 0.0)), float)
+    try:
+        return name, [kind(value) for value in values.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{name} takes numbers; {text!r} has others: {error}") from error
+
+
+def _columns(text: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(role and name for role, _, name in pairs):
+        raise argparse.ArgumentTypeError(f"has to be like playlist=user,track=song; it is {text!r}")
+    return {role.strip(): name for role, _, name in pairs}
 
 
 def _add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -159,11 +230,28 @@ def _prune(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    print(pipeline.train(options.data, options.models, _config(options), not options.no_holdout).version)
+    plan = pipeline.Plan(
+        hold_out=not options.no_holdout,
+        warm=not options.cold,
+        refit=options.refit,
+        force=options.force,
+        tolerance=options.tolerance,
+        columns=options.columns,
+    )
+    print(pipeline.train(options.data, options.models, _configs(options), plan).version)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    print(pipeline.evaluate(options.data, _config(options), options.out))
+    print(pipeline.evaluate(options.data, _configs(options), options.out, options.columns))
+
+
+def _tune(options: argparse.Namespace) -> None:
+    fixed = [number.name for number in fields(TrainingConfig) if getattr(options, number.name) is not None]
+    unbounded = options.trials is None and options.minutes is None and not options.grid
+    budget = Budget(50 if unbounded else options.trials, options.minutes)
+    arguments = (fixed, dict(options.grid), budget, options.study, options.out, options.columns)
+    print(pipeline.tune_numbers(options.data, _configs(options), *arguments))
+    print(f"the best is in {options.out}: train with --config {options.out}", file=sys.stderr)
 
 
 def _challenge(options: argparse.Namespace) -> None:
@@ -176,5 +264,17 @@ def _fail(reason: str) -> int:
     return FAILED
 
 
+def _leave(code: int) -> None:
+    """End the process, and with it any call into compiled code that was left behind."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if abandoned.is_set():
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        _leave(main())
+    except SystemExit as left:
+        _leave(left.code if isinstance(left.code, int) else FAILED)

@@ -6,7 +6,7 @@ All learn from the same playlists as Segue, and fill what they cannot rank with 
 
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +20,8 @@ from trainer.dataset import Dataset
 from trainer.factorize import als, cosine
 
 Floats = NDArray[np.float32]
+Matrix = csr_matrix[np.float32]
+Weigh = Callable[[Matrix], Matrix]
 
 
 class Continuer(Protocol):
@@ -31,42 +33,56 @@ class Continuer(Protocol):
 
 
 class Popularity:
-    """The tracks of the most playlists."""
+    """The tracks, or artists, of the most playlists."""
 
     def __init__(self, dataset: Dataset):
-        self.track_ids = np.array(dataset.vocabulary.track_ids, object)
-        self.popularity = dataset.popularity()
-        self.order = np.lexsort((np.argsort(np.argsort(self.track_ids)), -self.popularity))
-        self._rows = {id_: row for row, id_ in enumerate(dataset.vocabulary.track_ids)}
+        of_tracks = dataset.kind == "tracks"
+        ids = dataset.vocabulary.track_ids if of_tracks else dataset.vocabulary.artist_ids
+        self.ids = np.array(ids, object)
+        self.popularity = dataset.popularity() if of_tracks else dataset.artist_popularity()
+        self.order = np.lexsort((np.argsort(np.argsort(self.ids)), -self.popularity))
+        self._rows = {id_: row for row, id_ in enumerate(ids)}
 
     def recommend(self, tasks: Sequence[Task], k: int) -> list[list[str]]:
         return [self.fill([], seeds, k) for seeds in self.seed_rows(tasks)]
 
     def seed_rows(self, tasks: Sequence[Task]) -> list[list[int]]:
         """The rows of the known seeds of each of *tasks*."""
-        known = ([self._rows.get(seed.id) for seed in task.seeds] for task in tasks)
-        return [[row for row in rows if row is not None] for rows in known]
+        return [[self._rows[seed.id] for seed in task.seeds if seed.id in self._rows] for task in tasks]
+
+    def seeds(self, tasks: Sequence[Task]) -> Ragged:
+        """The known seeds of each of *tasks*, with their counts where they have some."""
+        known = [
+            [
+                (self._rows[seed.id], count)
+                for seed, count in zip(task.seeds, task.counts or [1.0] * len(task.seeds), strict=True)
+                if seed.id in self._rows
+            ]
+            for task in tasks
+        ]
+        rows = [[row for row, _ in pairs] for pairs in known]
+        return Ragged.of(rows, [[count for _, count in pairs] for pairs in known])
 
     def fill(self, ranked: Sequence[int] | NDArray[Any], seeds: Sequence[int], k: int) -> list[str]:
         """The ids of the *ranked* rows, then of popular ones, none of them among *seeds*, *k* in all."""
         head = np.concatenate((np.asarray(ranked, np.int64), self.order[: k + len(seeds) + len(ranked)]))
         _, first = np.unique(head, return_index=True)
         rows = head[np.sort(first)]
-        return list(self.track_ids[rows[~np.isin(rows, seeds)][:k]])
+        return list(self.ids[rows[~np.isin(rows, seeds)][:k]])
 
 
 class _ImplicitModel:
     """A model of implicit's own, asked with implicit's own `recommend`."""
 
-    def __init__(self, dataset: Dataset, popularity: Popularity, model: Any, **options: Any):
-        self._popularity, self._model, self._options = popularity, model, options
+    def __init__(self, dataset: Dataset, popularity: Popularity, model: Any, weigh: Weigh, **options: Any):
+        self._popularity, self._model, self._weigh, self._options = popularity, model, weigh, options
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Method expects CSR input")  # of its own making
-            model.fit(_binary(dataset.tracks, len(popularity.track_ids)), show_progress=False)
+            model.fit(weigh(_matrix(dataset.items, len(popularity.ids))), show_progress=False)
 
     def recommend(self, tasks: Sequence[Task], k: int) -> list[list[str]]:
         seeds = self._popularity.seed_rows(tasks)
-        matrix = _binary(Ragged.of(seeds), len(self._popularity.track_ids))
+        matrix = self._weigh(_matrix(self._popularity.seeds(tasks), len(self._popularity.ids)))
         users = np.arange(len(tasks))
         rows, scores = self._model.recommend(users, matrix, N=k, filter_already_liked_items=True, **self._options)
         ranked = [
@@ -77,17 +93,37 @@ class _ImplicitModel:
 
 
 class ItemCosine(_ImplicitModel):
-    """Item-item cosine: a track scores the cosines of those seeds that have it among their 1,000 nearest."""
+    """
+    Item-item cosine: a track scores the cosines of those seeds that have it among their 1,000 nearest.
+
+    Plays are taken by their logarithm, by which it does best.
+    """
 
     def __init__(self, dataset: Dataset, popularity: Popularity):
-        super().__init__(dataset, popularity, cosine(1000))
+        super().__init__(dataset, popularity, cosine(1000), _log)
 
 
 class PlainALS(_ImplicitModel):
     """ALS on tracks alone with 64 factors and alpha 9, each playlist folded in by implicit itself."""
 
     def __init__(self, dataset: Dataset, popularity: Popularity, seed: int):
-        super().__init__(dataset, popularity, als(64, 9.0, 0.05, 15, seed), recalculate_user=True)
+        super().__init__(dataset, popularity, als(64, 9.0, 0.05, 15, seed), _once, recalculate_user=True)
+
+
+class BM25ALS(_ImplicitModel):
+    """ALS with 128 factors on plays weighed by BM25, as implicit weighs them in its own examples (K1 100, B .8)."""
+
+    def __init__(self, dataset: Dataset, popularity: Popularity, seed: int):
+        plays = _matrix(dataset.items, len(popularity.ids))
+        idf = np.log(plays.shape[0]) - np.log1p(popularity.popularity)
+        mean_length = plays.sum() / plays.shape[0]
+
+        def weigh(matrix: Matrix) -> Matrix:
+            lengths = np.repeat(np.asarray(matrix.sum(axis=1)).ravel(), np.diff(matrix.indptr))
+            norms = 100 * (0.2 + 0.8 * lengths / mean_length)
+            return _with_data(matrix, matrix.data * 101 / (norms + matrix.data) * idf[matrix.indices])
+
+        super().__init__(dataset, popularity, als(128, 1.0, 0.01, 15, seed), weigh, recalculate_user=True)
 
 
 class PlaylistNeighbours:
@@ -105,7 +141,7 @@ class PlaylistNeighbours:
 
     def __init__(self, dataset: Dataset, popularity: Popularity):
         self._popularity = popularity
-        self._playlists = _binary(dataset.tracks, len(popularity.track_ids))
+        self._playlists = _once(_matrix(dataset.tracks, len(popularity.ids)))
         lengths = np.sqrt(np.diff(self._playlists.indptr)).astype(np.float32)
         normalized = self._playlists.copy()
         normalized.data /= np.repeat(lengths, np.diff(self._playlists.indptr))
@@ -137,8 +173,33 @@ class PlaylistNeighbours:
         return nearest, (similarities[nearest] / similarities[nearest].max()).astype(np.float32) ** 2
 
 
-def _binary(tracks: Ragged, n_tracks: int) -> "csr_matrix[np.float32]":
-    ones = np.ones(len(tracks.rows), np.float32)
-    matrix: csr_matrix[np.float32] = csr_matrix((ones, tracks.rows, tracks.offsets), shape=(len(tracks), n_tracks))
+def _matrix(items: Ragged, n_items: int) -> Matrix:
+    """The counts of *items*, 1 where they have none: float32 CSR, shape (n_playlists, n_items)."""
+    counts = np.ones(len(items.rows), np.float32) if items.counts is None else items.counts
+    matrix: Matrix = csr_matrix((counts, items.rows, items.offsets), shape=(len(items), n_items))
     matrix.sort_indices()
     return matrix
+
+
+def _once(matrix: Matrix) -> Matrix:
+    return _with_data(matrix, np.ones(len(matrix.data)))
+
+
+def _log(matrix: Matrix) -> Matrix:
+    return _with_data(matrix, np.log1p(matrix.data))
+
+
+def _with_data(matrix: Matrix, data: NDArray[np.floating[Any]]) -> Matrix:
+    return csr_matrix((data.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def baselines(dataset: Dataset, seed: int) -> dict[str, Callable[[Popularity], Continuer]]:
+    """How to make each baseline that suits *dataset*, by name, of popularity and *dataset*."""
+    cosine_ = {"item cosine": lambda popularity: ItemCosine(dataset, popularity)}
+    if dataset.listening:
+        return {**cosine_, "BM25 ALS": lambda popularity: BM25ALS(dataset, popularity, seed)}
+    return {
+        **cosine_,
+        "plain ALS": lambda popularity: PlainALS(dataset, popularity, seed),
+        "playlist kNN": lambda popularity: PlaylistNeighbours(dataset, popularity),
+    }

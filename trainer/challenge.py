@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine import Playlist, Recommender
+from service.engine import Kind, Playlist, Plays, Recommender
 from trainer.dataset import Dataset, hash_share
 from trainer.errors import BadInput
-from trainer.sources import Track, mpd
+from trainer.sources import Artist, Track, mpd
 
 ANSWER_TRACKS = 500
 
@@ -51,24 +51,37 @@ CATEGORIES = (
 )
 
 
+# The one category of listeners: a fifth of what each listened to is hidden.
+LISTENING = len(CATEGORIES)
+
+
 @dataclass(frozen=True)
 class Task:
     """
-    One playlist to continue.
+    One playlist, or one listener, to continue.
 
     Attributes:
         pid: its number in the challenge's files.
         category: the index of its category, -1 where that is not told.
         title: '' where it is not shown.
-        seeds: the tracks shown.
-        held_out: ids of the tracks hidden; none in a published challenge set.
+        seeds: the tracks or artists shown.
+        held_out: ids of the tracks or artists hidden; none in a published challenge set.
+        kind: which of them.
+        counts: how often each of *seeds* was played; none where each counts once.
     """
 
     pid: int
     category: int
     title: str
-    seeds: Sequence[Track]
+    seeds: Sequence[Track | Artist]
     held_out: Sequence[str] = ()
+    kind: Kind = "tracks"
+    counts: Sequence[float] = ()
+
+
+def category_name(category: int) -> str:
+    """The name of the category of this index."""
+    return "listening" if category == LISTENING else CATEGORIES[category].name
 
 
 def assign(dataset: Dataset, candidates: Iterable[int], per_category: int) -> dict[int, int]:
@@ -105,7 +118,7 @@ def make_tasks(dataset: Dataset, chosen: Mapping[int, int], seed: int) -> list[T
                 pid=pids[index],
                 category=category,
                 title=dataset.titles[index] if CATEGORIES[category].titled else "",
-                seeds=[_seed(dataset, track) for track in shown],
+                seeds=[dataset.vocabulary.track(row) for row in shown.tolist()],
                 held_out=[dataset.vocabulary.track_ids[track] for track in hidden],
             )
         )
@@ -117,11 +130,14 @@ def playlists(recommender: Recommender, tasks: Sequence[Task]) -> list[Playlist]
     What *recommender* is asked for *tasks*.
 
     A seed that the catalogue does not know may still have an artist that it does; those are passed as artists, by id
-    where the id is known and by name otherwise.
+    where the id is known and by name otherwise. A listener is asked for with the plays of each artist.
     """
+    if tasks and tasks[0].kind == "artists":
+        return [Playlist(artists=_mentions(task)) for task in tasks]
     asked = [Playlist(tracks=[seed.id for seed in task.seeds], title=task.title) for task in tasks]
     unknown = [set(what.tracks) for what in recommender.unknown(asked)]
-    strangers = [[seed for seed in task.seeds if seed.id in ids] for task, ids in zip(tasks, unknown, strict=True)]
+    tracks = ([seed for seed in task.seeds if isinstance(seed, Track)] for task in tasks)
+    strangers = [[seed for seed in seeds if seed.id in ids] for seeds, ids in zip(tracks, unknown, strict=True)]
     by_id = [Playlist(artists=[seed.artist_id for seed in seeds if seed.artist_id]) for seeds in strangers]
     unknown_artists = [set(what.artists) for what in recommender.unknown(by_id)]
     return [
@@ -199,11 +215,10 @@ def _split(tracks: NDArray[Any], category: Category, random: np.random.Generator
     return tracks[shown], tracks[~shown]
 
 
-def _seed(dataset: Dataset, track: int) -> Track:
-    vocabulary = dataset.vocabulary
-    artist = vocabulary.track_artists[track]
-    artist_id = vocabulary.artist_ids[artist] if artist >= 0 else ""
-    return Track(vocabulary.track_ids[track], vocabulary.track_names[track], artist_id, vocabulary.artist_name(track))
+def _mentions(task: Task) -> list[str | Plays]:
+    if not task.counts:
+        return [seed.id for seed in task.seeds]
+    return [Plays(seed.id, count) for seed, count in zip(task.seeds, task.counts, strict=True)]
 
 
 def _artists(seeds: Sequence[Track], unknown_ids: set[str]) -> list[str]:
@@ -223,6 +238,7 @@ def _challenge_playlist(task: Task) -> dict[str, Any]:
             "artist_name": seed.artist_name,
         }
         for position, seed in enumerate(task.seeds)
+        if isinstance(seed, Track)
     ]
     titled = {"name": task.title} if task.title else {}
     counts = {"num_holdouts": len(task.held_out), "num_samples": len(tracks)}

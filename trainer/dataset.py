@@ -1,21 +1,19 @@
-"""A stream of playlists to arrays: the playlists, their vocabulary, and the matrix of confidences."""
+"""Playlists in memory: their vocabulary, those that are held out, and the matrix of confidences."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from service.engine import FeatureSpace, Ragged, Weights
+from service.engine import FeatureSpace, Kind, Ragged, Weights
 from service.engine.features import normalize_title, title_grams, title_words
-from trainer.errors import NothingToLearn
-from trainer.sources import Playlist
+from trainer.sources import Artist, Track
 
 CHUNK_PLAYLISTS = 20_000
 MIN_TERM_PLAYLISTS = 2
@@ -41,6 +39,16 @@ class Vocabulary:
     artist_ids: Sequence[str]
     artist_names: Sequence[str]
 
+    def track(self, row: int) -> Track:
+        """The track in row *row*."""
+        artist = int(self.track_artists[row])
+        artist_id = self.artist_ids[artist] if artist >= 0 else ""
+        return Track(self.track_ids[row], self.track_names[row], artist_id, self.artist_name(row))
+
+    def artist(self, row: int) -> Artist:
+        """The artist in row *row*."""
+        return Artist(self.artist_ids[row], self.artist_names[row])
+
     def artist_name(self, track: int) -> str:
         """The name of the artist of the track in row *track*, '' where it has none."""
         artist = int(self.track_artists[track])
@@ -50,11 +58,12 @@ class Vocabulary:
 @dataclass(frozen=True)
 class Dataset:
     """
-    Playlists in memory.
+    Playlists in memory; a listener is a playlist whose tracks or artists have counts.
 
     Attributes:
         playlist_ids, titles: one for each playlist.
-        tracks: int32 rows of the vocabulary: the distinct tracks of each playlist by position, at least one.
+        tracks: int32 rows of the vocabulary: the distinct tracks of each playlist by position.
+        artists: int32 rows of the vocabulary: the distinct artists that each playlist names beside its tracks.
         vocabulary: the tracks and artists.
         fingerprint: of all that was read, in whatever order it came.
         empty_playlists: how many playlists without tracks were passed over.
@@ -64,6 +73,7 @@ class Dataset:
     playlist_ids: Sequence[str]
     titles: Sequence[str]
     tracks: Ragged
+    artists: Ragged
     vocabulary: Vocabulary
     fingerprint: str
     empty_playlists: int = 0
@@ -72,19 +82,67 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.playlist_ids)
 
+    @property
+    def kind(self) -> Kind:
+        """What is recommended: tracks, where there are any."""
+        return "tracks" if self.vocabulary.track_ids else "artists"
+
+    @property
+    def items(self) -> Ragged:
+        """Those rows of each playlist that are recommended."""
+        return self.tracks if self.kind == "tracks" else self.artists
+
+    @property
+    def listening(self) -> bool:
+        """Whether this is what people listened to, and not playlists: it has counts, or no tracks."""
+        return self.tracks.counts is not None or self.artists.counts is not None or self.kind == "artists"
+
+    @property
+    def entries(self) -> int:
+        """The number of distinct tracks and artists over all playlists."""
+        return len(self.tracks.rows) + len(self.artists.rows)
+
     def popularity(self) -> Ints:
         """int32, shape (n_tracks,). In how many playlists each track is."""
         return np.bincount(self.tracks.rows, minlength=len(self.vocabulary.track_ids)).astype(np.int32)
 
+    def artist_popularity(self) -> Ints:
+        """int32, shape (n_artists,). In how many playlists each artist is, named or by one of its tracks."""
+        n_artists = len(self.vocabulary.artist_ids)
+        popularity = np.zeros(n_artists, np.int64)
+        for start, stop in _chunks(len(self)):
+            tracks, named = self.tracks.slice(start, stop), self.artists.slice(start, stop)
+            owners = np.concatenate((tracks.owners(), named.owners()))
+            artists = np.concatenate((self.vocabulary.track_artists[tracks.rows], named.rows))
+            pairs = np.unique((owners * n_artists + artists)[artists >= 0])
+            popularity += np.bincount(pairs % n_artists, minlength=n_artists) if n_artists else 0
+        return popularity.astype(np.int32)
+
+    def counts(self, cap: float) -> dict[str, float]:
+        """
+        What the manifest says of the counts: the mean length of a playlist, and what an item counts by default.
+
+        Args:
+            cap: a count beyond it counts as much as the cap.
+        """
+        counted = self.tracks if len(self.tracks.rows) else self.artists
+        total = len(counted.rows) if counted.counts is None else np.minimum(counted.counts, cap).sum(dtype=np.float64)
+        return {
+            "mean_length": float(total / len(self)),
+            "track_count": _median(self.tracks.counts),
+            "artist_count": _median(self.artists.counts if len(self.artists.rows) else self.tracks.counts),
+        }
+
     def select(self, chosen: Bools) -> "Dataset":
         """The *chosen* playlists, with a vocabulary of their tracks and artists alone."""
-        indexes = np.flatnonzero(chosen)
-        tracks = _take(self.tracks, chosen)
-        vocabulary, new_rows = _compact(self.vocabulary, tracks.rows)
+        indexes = np.flatnonzero(chosen).tolist()
+        tracks, artists = self.tracks.select(chosen), self.artists.select(chosen)
+        vocabulary, new_tracks, new_artists = _compact(self.vocabulary, tracks.rows, artists.rows)
         return Dataset(
-            [self.playlist_ids[index] for index in indexes.tolist()],
-            [self.titles[index] for index in indexes.tolist()],
-            Ragged(tracks.offsets, new_rows[tracks.rows]),
+            [self.playlist_ids[index] for index in indexes],
+            [self.titles[index] for index in indexes],
+            replace(tracks, rows=new_tracks[tracks.rows]),
+            replace(artists, rows=new_artists[artists.rows]),
             vocabulary,
             self.fingerprint,
         )
@@ -99,27 +157,12 @@ class TrainingMatrix:
         confidences: float32 CSR, shape (n_playlists, n_features).
         space: what its columns stand for.
         words, grams: the title terms of its last columns.
-        artist_popularity: int32, shape (n_artists,). In how many playlists each artist is.
     """
 
     confidences: csr_matrix[np.float32]
     space: FeatureSpace
     words: Sequence[str]
     grams: Sequence[str]
-    artist_popularity: Ints
-
-
-def read_dataset(playlists: Iterable[Playlist]) -> Dataset:
-    """
-    Gather *playlists*; a track counts once in a playlist, and its name and artist are those it is first met with.
-
-    Raises:
-        NothingToLearn: no playlist has a track.
-    """
-    builder = _Builder()
-    for playlist in playlists:
-        builder.add(playlist)
-    return builder.dataset()
 
 
 def training_matrix(dataset: Dataset, weights: Weights) -> TrainingMatrix:
@@ -129,14 +172,17 @@ def training_matrix(dataset: Dataset, weights: Weights) -> TrainingMatrix:
     words, grams = _common_terms(titles, title_words), _common_terms(titles, title_grams)
     space = FeatureSpace(vocabulary.track_artists, len(vocabulary.artist_ids), len(words), len(grams), weights)
     terms = _term_columns(titles, words, grams, space.first_term)
-    bounds = [*range(0, len(dataset), CHUNK_PLAYLISTS), len(dataset)]
-    chunks = [space.features(dataset.tracks.slice(*bound), terms.slice(*bound)) for bound in pairwise(bounds)]
+    named = replace(dataset.artists, rows=dataset.artists.rows + np.int32(space.n_tracks))
+    chunks = [
+        space.features(*(said.slice(*bounds) for said in (dataset.tracks, named, terms)))
+        for bounds in _chunks(len(dataset))
+    ]
     counts = np.concatenate([np.diff(chunk.offsets) for chunk in chunks])
     columns = np.concatenate([chunk.columns for chunk in chunks])
     confidences = np.concatenate([space.confidences(chunk.strengths) for chunk in chunks])
     offsets = np.concatenate(([0], np.cumsum(counts)))
     matrix = csr_matrix((confidences, columns, offsets), shape=(len(dataset), space.n_features))
-    return TrainingMatrix(matrix, space, words, grams, _artist_popularity(dataset))
+    return TrainingMatrix(matrix, space, words, grams)
 
 
 def heldout(playlist_ids: Sequence[str], share: float, least: int, most_share: float) -> Bools:
@@ -161,106 +207,47 @@ def heldout(playlist_ids: Sequence[str], share: float, least: int, most_share: f
 
 def hash_share(playlist_id: str) -> float:
     """The place of *playlist_id* in the range of a hash, from 0 up to 1."""
-    digest = hashlib.blake2b(_bytes(playlist_id), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
+    return playlist_hash(playlist_id) / 2**64
 
 
-class _Builder:
-    """Playlists one by one into arrays."""
-
-    def __init__(self) -> None:
-        self._ids: list[str] = []
-        self._titles: list[str] = []
-        self._lengths: list[int] = []
-        self._rows: list[NDArray[np.int32]] = []
-        self._track_rows: dict[str, int] = {}
-        self._track_names: list[str] = []
-        self._track_artists: list[int] = []
-        self._artist_rows: dict[str, int] = {}
-        self._artist_names: list[str] = []
-        self._fingerprint = 0
-        self._empty = 0
-
-    def add(self, playlist: Playlist) -> None:
-        if not playlist.tracks:
-            self._empty += 1
-            return
-        known = self._track_rows
-        for track in playlist.tracks:
-            if track.id not in known:
-                known[track.id] = len(known)
-                self._track_names.append(track.name)
-                self._track_artists.append(self._artist_row(track.artist_id, track.artist_name))
-        rows = np.array(list(dict.fromkeys(known[track.id] for track in playlist.tracks)), np.int32)
-        self._ids.append(playlist.id)
-        self._titles.append(playlist.title)
-        self._lengths.append(len(rows))
-        self._rows.append(rows)
-        self._fingerprint = (self._fingerprint + _fingerprint(playlist)) % 2**128
-
-    def dataset(self) -> Dataset:
-        if not self._ids:
-            passed = f" ({self._empty} without tracks were passed over)" if self._empty else ""
-            raise NothingToLearn(f"the data hold no playlist with tracks{passed}")
-        vocabulary = Vocabulary(
-            list(self._track_rows),
-            self._track_names,
-            np.array(self._track_artists, np.int32),
-            list(self._artist_rows),
-            self._artist_names,
-        )
-        return Dataset(
-            self._ids,
-            self._titles,
-            Ragged(np.concatenate(([0], np.cumsum(self._lengths, dtype=np.int64))), np.concatenate(self._rows)),
-            vocabulary,
-            f"{self._fingerprint:032x}",
-            self._empty,
-            len(self._ids) - len(set(self._ids)),
-        )
-
-    def _artist_row(self, artist_id: str, name: str) -> int:
-        if not artist_id:
-            return -1
-        row = self._artist_rows.setdefault(artist_id, len(self._artist_rows))
-        if row == len(self._artist_names):
-            self._artist_names.append(name or artist_id)
-        return row
+def playlist_hash(playlist_id: str) -> int:
+    """A hash of *playlist_id*, 64 bits."""
+    return int.from_bytes(hashlib.blake2b(to_bytes(playlist_id), digest_size=8).digest(), "big")
 
 
-def _bytes(text: str) -> bytes:
+def to_bytes(text: str) -> bytes:
+    """*text* as bytes, whatever it holds."""
     return text.encode("utf-8", "surrogatepass")
 
 
-def _fingerprint(playlist: Playlist) -> int:
-    return int.from_bytes(hashlib.blake2b(msgspec.json.encode(playlist), digest_size=16).digest(), "big")
+def _median(counts: NDArray[np.float32] | None) -> float:
+    return 1.0 if counts is None or not len(counts) else float(np.median(counts))
 
 
-def _take(ragged: Ragged, chosen: Bools) -> Ragged:
-    lengths = np.diff(ragged.offsets)
-    offsets = np.concatenate(([0], np.cumsum(lengths[chosen])))
-    return Ragged(offsets, ragged.rows[np.repeat(chosen, lengths)])
-
-
-def _compact(vocabulary: Vocabulary, rows: NDArray[np.integer[Any]]) -> tuple[Vocabulary, Ints]:
-    """The part of *vocabulary* that *rows* mention, and the new row of each old track."""
-    tracks = np.unique(rows)
-    artists = np.unique(vocabulary.track_artists[tracks])
-    artists = artists[artists >= 0]
-    new_tracks, new_artists = (
-        np.full(len(vocabulary.track_ids), -1, np.int32),
-        np.full(len(vocabulary.artist_ids) + 1, -1, np.int32),
-    )
-    new_tracks[tracks] = np.arange(len(tracks), dtype=np.int32)
-    new_artists[artists] = np.arange(len(artists), dtype=np.int32)
+def _compact(
+    vocabulary: Vocabulary, tracks: NDArray[np.integer[Any]], artists: NDArray[np.integer[Any]]
+) -> tuple[Vocabulary, Ints, Ints]:
+    """The part of *vocabulary* that the rows of *tracks* and *artists* mention, and the new row of each old one."""
+    kept_tracks = np.unique(tracks)
+    kept_artists = np.unique(np.concatenate((vocabulary.track_artists[kept_tracks], artists)))
+    kept_artists = kept_artists[kept_artists >= 0]
+    new_tracks = _renumber(kept_tracks, len(vocabulary.track_ids))
+    new_artists = _renumber(kept_artists, len(vocabulary.artist_ids) + 1)  # the last stands for 'no artist', row -1
     compacted = Vocabulary(
-        [vocabulary.track_ids[row] for row in tracks],
-        [vocabulary.track_names[row] for row in tracks],
-        new_artists[vocabulary.track_artists[tracks]],
-        [vocabulary.artist_ids[row] for row in artists],
-        [vocabulary.artist_names[row] for row in artists],
+        [vocabulary.track_ids[row] for row in kept_tracks],
+        [vocabulary.track_names[row] for row in kept_tracks],
+        new_artists[vocabulary.track_artists[kept_tracks]],
+        [vocabulary.artist_ids[row] for row in kept_artists],
+        [vocabulary.artist_names[row] for row in kept_artists],
     )
-    return compacted, new_tracks
+    return compacted, new_tracks, new_artists
+
+
+def _renumber(kept: NDArray[np.integer[Any]], n_rows: int) -> Ints:
+    """int32, shape (n_rows,). The place of each row among those *kept*, -1 where it is not."""
+    rows = np.full(n_rows, -1, np.int32)
+    rows[kept] = np.arange(len(kept), dtype=np.int32)
+    return rows
 
 
 def _common_terms(titles: Iterable[str], terms_of: Callable[[str], set[str]]) -> list[str]:
@@ -283,16 +270,6 @@ def _term_columns(titles: Sequence[str], words: Sequence[str], grams: Sequence[s
     return Ragged.of([rows_of[title] for title in titles])
 
 
-def _artist_popularity(dataset: Dataset) -> Ints:
-    n_artists = len(dataset.vocabulary.artist_ids)
-    popularity = np.zeros(n_artists, np.int64)
-    for tracks in _chunks(dataset.tracks):
-        artists = dataset.vocabulary.track_artists[tracks.rows]
-        pairs = np.unique((tracks.owners() * n_artists + artists)[artists >= 0])
-        popularity += np.bincount(pairs % n_artists, minlength=n_artists) if n_artists else 0
-    return popularity.astype(np.int32)
-
-
-def _chunks(ragged: Ragged) -> Iterator[Ragged]:
-    bounds = [*range(0, len(ragged), CHUNK_PLAYLISTS), len(ragged)]
-    return (ragged.slice(start, stop) for start, stop in pairwise(bounds))
+def _chunks(n_playlists: int) -> list[tuple[int, int]]:
+    """Where chunks of playlists begin and end, so that what is made of them by the way stays small."""
+    return list(pairwise([*range(0, n_playlists, CHUNK_PLAYLISTS), n_playlists]))

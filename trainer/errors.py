@@ -4,7 +4,8 @@ Everything the trainer refuses, as one tree.
     TrainerError
     ├── BadInput        the data that was given cannot be read
     ├── BadConfig       a number that was given is out of its range
-    └── NothingToLearn  the data can be read, but hold no playlist to train on or to ask
+    ├── NothingToLearn  the data can be read, but hold no playlist to train on or to ask
+    └── Refused         the trained version is worse than the published one
 """
 
 
@@ -22,3 +23,7 @@ class BadConfig(TrainerError):
 
 class NothingToLearn(TrainerError):
     """The data hold no playlist to train on or to ask."""
+
+
+class Refused(TrainerError):
+    """The trained version is worse than the published one, and was not published."""

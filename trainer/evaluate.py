@@ -10,12 +10,23 @@ from numpy.typing import NDArray
 from service.engine import Recommender
 from trainer import metrics
 from trainer.baselines import Continuer
-from trainer.challenge import ANSWER_TRACKS, CATEGORIES, Task, playlists
+from trainer.challenge import ANSWER_TRACKS, LISTENING, Task, category_name, playlists
 from trainer.progress import progress
 
 BATCH = 64
 RESAMPLES = 2000
-MEASURES = ("r_precision", "r_precision_artist", "ndcg", "clicks")
+FIRST = 10  # what a listener sees at once
+
+HEADINGS = {
+    "r_precision": "R-prec",
+    "r_precision_artist": "R-prec+artist",
+    "ndcg": "NDCG",
+    "clicks": "clicks",
+    "precision_at_10": "P@10",
+    "ndcg_at_10": "NDCG@10",
+    "coverage": "coverage",
+    "playlists": "playlists",
+}
 
 
 class Segue:
@@ -25,8 +36,10 @@ class Segue:
         self._recommender = recommender
 
     def recommend(self, tasks: Sequence[Task], k: int) -> list[list[str]]:
-        found = self._recommender.recommend(playlists(self._recommender, tasks), k)
-        return [[track.id for track in answer.tracks] for answer in found]
+        asked = playlists(self._recommender, tasks)
+        if tasks[0].kind == "tracks":
+            return [[track.id for track in answer.found] for answer in self._recommender.recommend(asked, k)]
+        return [[artist.id for artist in answer.found] for answer in self._recommender.recommend_artists(asked, k)]
 
 
 @dataclass(frozen=True)
@@ -36,8 +49,9 @@ class Scores:
 
     Attributes:
         categories: int, shape (n_tasks,). The category of each task.
-        values: float64, shape (n_tasks,), for each of `MEASURES`.
-        coverage: by category, and 'all': the share of the catalogue's tracks that any answer holds.
+        values: float64, shape (n_tasks,), for each measure: the challenge's, or for listeners NDCG, R-precision and
+            what the first ten are worth.
+        coverage: by category, and 'all': the share of the catalogue's tracks or artists that any answer holds.
     """
 
     categories: NDArray[np.int64]
@@ -47,7 +61,7 @@ class Scores:
     def table(self) -> dict[str, dict[str, float]]:
         """The mean of each measure, and the coverage, by category and in all."""
         rows = {"all": np.ones(len(self.categories), bool)}
-        rows |= {CATEGORIES[index].name: self.categories == index for index in np.unique(self.categories)}
+        rows |= {category_name(index): self.categories == index for index in np.unique(self.categories)}
         return {
             name: {
                 **{measure: float(values[chosen].mean()) for measure, values in self.values.items()},
@@ -81,34 +95,33 @@ def ask(continuer: Continuer, tasks: Sequence[Task], name: str, k: int = ANSWER_
     return answers
 
 
-def score(tasks: Sequence[Task], answers: Sequence[Sequence[str]], artists: Mapping[str, str], n_tracks: int) -> Scores:
+def score(tasks: Sequence[Task], answers: Sequence[Sequence[str]], artists: Mapping[str, str], n_items: int) -> Scores:
     """
     Measure *answers* to *tasks*.
 
     Args:
-        tasks: what was asked, each with at least one track held out.
+        tasks: what was asked, all of playlists or all of listeners, each with something held out.
         answers: the ids recommended for each, best first.
         artists: the artist of each track.
-        n_tracks: the size of the catalogue that was recommended from.
+        n_items: the size of the catalogue that was recommended from.
     """
     categories = np.array([task.category for task in tasks], np.int64)
     pairs = [(answer, task.held_out) for answer, task in zip(answers, tasks, strict=True)]
-    values = {
-        "r_precision": [metrics.r_precision(*pair) for pair in pairs],
-        "r_precision_artist": [metrics.r_precision_artist(*pair, artists) for pair in pairs],
-        "ndcg": [metrics.ndcg(*pair) for pair in pairs],
-        "clicks": [metrics.clicks(*pair) for pair in pairs],
-    }
-    return Scores(
-        categories,
-        {measure: np.array(values[measure]) for measure in MEASURES},
-        _coverage(categories, answers, n_tracks),
-    )
+    values = {"ndcg": [metrics.ndcg(*pair) for pair in pairs]}
+    values["r_precision"] = [metrics.r_precision(*pair) for pair in pairs]
+    if (categories == LISTENING).any():
+        values["ndcg_at_10"] = [metrics.ndcg(answer[:FIRST], held_out) for answer, held_out in pairs]
+        values["precision_at_10"] = [metrics.precision(answer[:FIRST], held_out) for answer, held_out in pairs]
+    else:
+        values["r_precision_artist"] = [metrics.r_precision_artist(*pair, artists) for pair in pairs]
+        values["clicks"] = [metrics.clicks(*pair) for pair in pairs]
+    arrays = {measure: np.array(found) for measure, found in values.items()}
+    return Scores(categories, arrays, _coverage(categories, answers, n_items))
 
 
 def ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64], seed: int) -> Ratio:
     """The mean of *ours* by the mean of *theirs*, playlist by playlist the same, each float64, shape (n_tasks,)."""
-    samples = np.random.default_rng(seed).integers(len(ours), size=(RESAMPLES, len(ours)))
+    samples = _resamples(len(ours), seed)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = ours[samples].mean(axis=1) / theirs[samples].mean(axis=1)
         value = float(ours.mean() / theirs.mean())
@@ -119,24 +132,38 @@ def ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64], seed: int) -> 
     return Ratio(value, float(low), float(high))
 
 
+def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64], seed: int) -> tuple[float, float, float]:
+    """The difference of the means, by the same tasks, and its 95 % interval by a paired bootstrap."""
+    return (float((ours - theirs).mean()), *interval(ours - theirs, seed))
+
+
+def interval(values: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    """The 95 % interval of the mean of *values*, float64, shape (n_tasks,), by a bootstrap."""
+    low, high = np.percentile(values[_resamples(len(values), seed)].mean(axis=1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def _resamples(n: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
+
+
 def format_table(name: str, table: Mapping[str, Mapping[str, float]]) -> str:
     """*table*, as `Scores.table` gives it, for a person to read."""
     columns = {"playlists": "{:.0f}", "coverage": "{:.4f}", "clicks": "{:.2f}"}
-    titles = ("r_precision", "r_precision_artist", "ndcg", "clicks", "coverage", "playlists")
-    headings = ("R-prec", "R-prec+artist", "NDCG", "clicks", "coverage", "playlists")
-    lines = [f"{name:<14}" + "".join(f"{heading:>14}" for heading in headings)]
+    measures = [measure for measure in HEADINGS if measure in table["all"]]
+    lines = [f"{name:<14}" + "".join(f"{HEADINGS[measure]:>14}" for measure in measures)]
     for category, row in table.items():
-        cells = (columns.get(title, "{:.4f}").format(row[title]) for title in titles)
+        cells = (columns.get(measure, "{:.4f}").format(row[measure]) for measure in measures)
         lines.append(f"  {category:<12}" + "".join(f"{cell:>14}" for cell in cells))
     return "\n".join(lines)
 
 
-def _coverage(categories: NDArray[np.int64], answers: Sequence[Sequence[str]], n_tracks: int) -> dict[str, float]:
+def _coverage(categories: NDArray[np.int64], answers: Sequence[Sequence[str]], n_items: int) -> dict[str, float]:
     met: dict[str, set[str]] = {"all": set()}
     for category, answer in zip(categories, answers, strict=True):
-        met.setdefault(CATEGORIES[category].name, set()).update(answer)
+        met.setdefault(category_name(category), set()).update(answer)
         met["all"].update(answer)
-    return {name: len(tracks) / n_tracks for name, tracks in met.items()}
+    return {name: len(tracks) / n_items for name, tracks in met.items()}
 
 
 def summarize(scores: Scores) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """
-The measures of RecSys Challenge 2018, each on one playlist: ids recommended, best first, against ids held out.
+The measures, each on one playlist: ids recommended, best first, against ids held out.
+
+Those of RecSys Challenge 2018 are as it has them:
 
 Zamani, Schedl, Lamere and Chen, "An Analysis of Approaches Taken in the ACM RecSys Challenge 2018 for Automatic Music
 Playlist Continuation", 2019, section 3. Each refuses an empty ground truth with ValueError rather than calling it a
@@ -41,6 +43,11 @@ def ndcg(recommended: Sequence[str], held_out: Sequence[str]) -> float:
     gain = sum(1 / math.log2(rank + 1) for rank, track in enumerate(recommended, 1) if track in truth)
     ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(len(truth), len(recommended)) + 1))
     return gain / ideal if ideal else 0.0
+
+
+def precision(recommended: Sequence[str], held_out: Sequence[str]) -> float:
+    """The share of those *recommended* that were held out."""
+    return len(_truth(held_out).intersection(recommended)) / len(recommended) if recommended else 0.0
 
 
 def clicks(recommended: Sequence[str], held_out: Sequence[str]) -> float:

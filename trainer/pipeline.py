@@ -1,54 +1,93 @@
-"""The recipe: read, factorize, write, evaluate, publish."""
+"""The recipe: read, factorize, write, evaluate, compare, publish."""
 
-import platform
+import json
+import shutil
 import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine import Manifest, Model, Recommender, Store, Weights, new_version
-from service.engine.artifacts import add_metrics, write
-from trainer.baselines import Continuer, ItemCosine, PlainALS, PlaylistNeighbours, Popularity
+from service.engine import Artifacts, Kind, Manifest, ModelError, NoModel, Recommender, Shape, Store, new_version
+from service.engine.artifacts import amend
+from trainer.account import give_account, unserved
+from trainer.baselines import Continuer, Popularity, baselines
 from trainer.challenge import (
     ANSWER_TRACKS,
     CATEGORIES,
     Task,
-    assign,
-    make_tasks,
     partial_path,
     read_challenge,
     track_artists,
     write_challenge,
     write_submission,
 )
-from trainer.config import TrainingConfig
-from trainer.dataset import Dataset, heldout, read_dataset, training_matrix
-from trainer.errors import BadInput, NothingToLearn
-from trainer.evaluate import Scores, Segue, ask, format_table, ratio, score, summarize
-from trainer.factorize import factorize, implicit_version
-from trainer.progress import progress, say
+from trainer.config import Configs, TrainingConfig, profile_of
+from trainer.dataset import Dataset
+from trainer.errors import BadInput, Refused
+from trainer.evaluate import HEADINGS, Scores, Segue, ask, format_table, ratio, score, summarize
+from trainer.fitting import fit_and_write, hashes, trained_hashes
+from trainer.gate import (
+    RECORD_PLAYLISTS,
+    TOLERANCE,
+    Answered,
+    Verdict,
+    compare,
+    compare_with_record,
+    find_broken,
+    find_collapse,
+)
+from trainer.intake import read_dataset
+from trainer.progress import say
+from trainer.protocol import hold_out, split, tasks_of
+from trainer.report import render
 from trainer.sources import read
+from trainer.steps import Steps
+from trainer.tune import Budget, tune
 
-# `train` holds this share of the playlists out, or more where that gives too few to measure anything.
-HELDOUT_SHARE = 0.02
-HELDOUT_LEAST = 100
-HELDOUT_MOST_SHARE = 0.1
-ASKED_MOST = 10_000
+TITLE_ONLY = next(index for index, category in enumerate(CATEGORIES) if not category.seeds)
+REPORT, METRICS = "report.html", "metrics.json"
 
-# `evaluate` asks this many playlists of each category, within these bounds, and learns from the others.
-CATEGORY_SHARE = 0.002
-CATEGORY_LEAST = 100
-CATEGORY_MOST = 1000
-EVALUATED_MOST_SHARE = 0.25
+# Beyond these, a baseline takes longer than the training that it is compared with, or more memory.
+BASELINE_ENTRIES = 2_000_000
+COSINE_ITEMS = 30_000
 
 Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    How a training run goes about it.
+
+    Attributes:
+        hold_out: whether a share of the playlists is kept for the evaluation and the gate.
+        warm: whether the fit begins from the published version, where there is one.
+        refit: whether, after the evaluation, another warm fit takes in what was held out.
+        force: whether the version is published whatever the gate says.
+        tolerance: a fall of NDCG or R-precision up to this share is let pass.
+        columns: what the columns of tables are called, by role.
+    """
+
+    hold_out: bool = True
+    warm: bool = True
+    refit: bool = False
+    force: bool = False
+    tolerance: float = TOLERANCE
+    columns: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What the evaluation before publishing found: scores by recommender, the trained version first, and a verdict."""
+
+    scores: Mapping[str, Scores]
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -67,58 +106,69 @@ class Evaluation:
 
     def _ratios(self) -> str:
         (_, ours), *others = self.scores.items()
-        lines = [f"{'segue / ...':<14}{'NDCG':>26}{'R-prec':>26}{'R-prec, title only':>26}"]
-        untitled = CATEGORIES.index(next(category for category in CATEGORIES if not category.seeds))
+        measures = [measure for measure in ("ndcg_at_10", "ndcg", "r_precision") if measure in ours.values]
+        title_only = ours.categories == TITLE_ONLY
+        headings = [HEADINGS[measure] for measure in measures] + ["R-prec, title only"] * bool(title_only.any())
+        lines = [f"{'segue / ...':<14}" + "".join(f"{heading:>26}" for heading in headings)]
         for name, theirs in others:
-            title_only = ours.categories == untitled
-            cells = [
-                ratio(ours.values[measure], theirs.values[measure], self.seed) for measure in ("ndcg", "r_precision")
-            ]
-            precision = ours.values["r_precision"][title_only], theirs.values["r_precision"][title_only]
-            cells += [ratio(*precision, self.seed)] if title_only.any() else []
+            cells = [ratio(ours.values[measure], theirs.values[measure], self.seed) for measure in measures]
+            if title_only.any():
+                precision = ours.values["r_precision"][title_only], theirs.values["r_precision"][title_only]
+                cells.append(ratio(*precision, self.seed))
             lines.append(f"  {name:<12}" + "".join(f"{cell!s:>26}" for cell in cells))
         return "\n".join(
             [*lines, "each ratio of means with its 95 % interval by a paired bootstrap over the playlists"]
         )
 
 
-def train(paths: Sequence[Path], models: Path, config: TrainingConfig, hold_out: bool = True) -> Manifest:
+def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Plan()) -> Manifest:
     """
     Train on the playlists of *paths* and publish the model in the store *models*.
 
-    A share of the playlists is held out, and the staged version, opened as the service opens it, is evaluated on them
-    before it is published. Whatever fails leaves what was published as it was.
+    A share of the playlists is held out; the staged version, opened as the service opens it, and the published one
+    answer them before it is published. Whatever fails leaves what was published as it was.
 
     Returns:
         The manifest of the published version.
 
     Raises:
+        Refused: the staged version is worse than the published one.
         TrainerError: the data cannot be read or hold nothing to learn from.
         ModelError: another run is writing to the store, or the staged version cannot be opened.
         OSError: the store cannot be written to.
     """
     store = Store(models)
     with store.writing():
-        dataset = _read(paths)
-        asked = _held_out(dataset) if hold_out else np.zeros(len(dataset), bool)
-        version = new_version()
-        with store.staging(version) as staged:
-            _fit_and_write(dataset.select(~asked), staged, version, config)
-            if asked.any():
-                _evaluate_staged(staged, dataset, asked, config.seed)
-            manifest = Manifest.read(staged)
-            store.publish(staged)
-    return manifest
+        steps, version = Steps(), new_version()
+        with steps.step("reading"):
+            dataset = _read(paths, plan.columns)
+        config = configs.fitting(dataset.listening)
+        asked = hold_out(dataset) if plan.hold_out else np.zeros(len(dataset), bool)
+        with _current(store) as published, store.staging(version) as staged:
+            begin = _beginning(published, dataset, asked) if plan.warm else None
+            inputs = {"inputs": [str(path) for path in paths], "columns": dict(plan.columns or {})}
+            fit_and_write(dataset.select(~asked), staged, version, config, inputs, begin, steps)
+            examination = _examine(staged, published, dataset, asked, config, plan, steps)
+            refit = plan.refit and bool(asked.any()) and (examination.verdict.passed or plan.force)
+            if refit:
+                _refit(dataset, staged, config, inputs, steps)
+                asked = np.zeros(len(dataset), bool)
+            return _finish(store, staged, dataset, asked, config, plan, examination, refit, steps)
 
 
-def evaluate(paths: Sequence[Path], config: TrainingConfig, out: Path | None = None) -> Evaluation:
+def evaluate(
+    paths: Sequence[Path], configs: Configs, out: Path | None = None, columns: Mapping[str, str] | None = None
+) -> Evaluation:
     """
     Compare Segue with the baselines on held-out playlists, by the protocol of RecSys Challenge 2018.
 
+    Of what people listened to, a fifth of the tracks or artists of each listener is held out instead.
+
     Args:
         paths: the data.
-        config: of Segue's own training run.
+        configs: of Segue's own training run.
         out: a directory for `challenge_set.json`, `answers.json` and Segue's `submission.csv`; None for none.
+        columns: what the columns of tables are called, by role.
 
     Raises:
         TrainerError: the data cannot be read or hold too few playlists.
@@ -126,22 +176,40 @@ def evaluate(paths: Sequence[Path], config: TrainingConfig, out: Path | None = N
     """
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    dataset = _read(paths)
-    per_category = int(np.clip(CATEGORY_SHARE * len(dataset), CATEGORY_LEAST, CATEGORY_MOST))
-    per_category = max(1, min(per_category, int(EVALUATED_MOST_SHARE * len(dataset) / len(CATEGORIES))))
-    chosen = assign(dataset, range(len(dataset)), per_category)
-    tasks = make_tasks(dataset, chosen, config.seed)
-    asked = np.zeros(len(dataset), bool)
-    asked[list(chosen)] = True
-    if asked.all() or not tasks:
-        raise NothingToLearn(f"{len(dataset)} playlists are too few to learn from some and to ask others")
-    learned = dataset.select(~asked)
-    say(f"{len(learned):,} playlists to learn from, {len(tasks):,} others to continue")
+    dataset = _read(paths, columns)
+    config = configs.fitting(dataset.listening)
+    if dataset.listening and out is not None:
+        raise BadInput("--out writes the files of a challenge of playlists; these data are what people listened to")
+    learned, tasks = split(dataset, config.seed)
+    say(f"{len(learned):,} playlists to learn from, {len(tasks):,} to continue")
     answers = dict(_answers(learned, tasks, config))
     if out is not None:
         write_challenge(out, dataset, tasks, answers["segue"])
-    artists, n_tracks = track_artists(dataset), len(learned.vocabulary.track_ids)
-    return Evaluation({name: score(tasks, found, artists, n_tracks) for name, found in answers.items()}, config.seed)
+    artists, n_items = track_artists(dataset), _n_items(learned)
+    return Evaluation({name: score(tasks, found, artists, n_items) for name, found in answers.items()}, config.seed)
+
+
+def tune_numbers(
+    paths: Sequence[Path],
+    configs: Configs,
+    fixed: Sequence[str],
+    grid: Mapping[str, Sequence[Any]],
+    budget: Budget,
+    study: Path,
+    out: Path,
+    columns: Mapping[str, str] | None = None,
+) -> str:
+    """
+    Search for the best numbers for the data of *paths*; see `tune`.
+
+    Raises:
+        TrainerError: the data cannot be read or are too few, or the numbers are out of range.
+        OSError: *study* or *out* cannot be written to.
+    """
+    partial_path(out).touch()  # what cannot be written is told before the work, not after it
+    partial_path(out).unlink()
+    dataset = _read(paths, columns)
+    return tune(dataset, configs.fitting(dataset.listening), fixed, grid, budget, study, out)
 
 
 def answer_challenge(challenge_set: Path, models: Path, out: Path, team: str, email: str) -> int:
@@ -199,12 +267,12 @@ def _age(created_at: str) -> str:
     return f"{max(seconds, 0)} seconds"
 
 
-def _read(paths: Sequence[Path]) -> Dataset:
-    dataset = read_dataset(read(paths))
+def _read(paths: Sequence[Path], columns: Mapping[str, str] | None) -> Dataset:
+    dataset = read_dataset(read(paths, columns))
     vocabulary = dataset.vocabulary
     say(
-        f"{len(dataset):,} playlists, {len(vocabulary.track_ids):,} tracks, {len(vocabulary.artist_ids):,} artists, "
-        f"{len(dataset.tracks.rows):,} distinct entries"
+        f"{len(dataset):,} {'listeners' if dataset.listening else 'playlists'}, {len(vocabulary.track_ids):,} tracks, "
+        f"{len(vocabulary.artist_ids):,} artists, {dataset.entries:,} distinct entries"
     )
     if dataset.empty_playlists:
         say(f"passed over {dataset.empty_playlists:,} playlists without tracks")
@@ -213,87 +281,217 @@ def _read(paths: Sequence[Path]) -> Dataset:
     return dataset
 
 
-def _held_out(dataset: Dataset) -> Bools:
-    asked = heldout(dataset.playlist_ids, HELDOUT_SHARE, HELDOUT_LEAST, HELDOUT_MOST_SHARE)
-    if asked.all():
-        raise NothingToLearn(
-            f"holding playlists out leaves none of {len(dataset)} to train on; give more, or use --no-holdout"
-        )
-    return asked
-
-
-def _fit_and_write(dataset: Dataset, directory: Path, version: str, config: TrainingConfig) -> None:
-    weights = Weights(config.alpha, config.artist_weight, config.title_weight, config.gram_weight)
-    matrix = training_matrix(dataset, weights)
-    rows, columns = matrix.confidences.shape
-    say(f"fitting {config.factors} factors on {rows:,} x {columns:,} with {matrix.confidences.nnz:,} entries")
-    with progress(config.iterations, "fitting") as bar:
-        vectors = factorize(matrix.confidences, config, bar.update)
-    vocabulary = dataset.vocabulary
-    model = Model(
-        vectors=vectors,
-        track_ids=vocabulary.track_ids,
-        track_names=vocabulary.track_names,
-        track_artists=vocabulary.track_artists,
-        track_popularity=dataset.popularity(),
-        artist_ids=vocabulary.artist_ids,
-        artist_names=vocabulary.artist_names,
-        artist_popularity=matrix.artist_popularity,
-        words=matrix.words,
-        grams=matrix.grams,
-        numbers=asdict(config),
-        data={
-            "playlists": len(dataset),
-            "entries": len(dataset.tracks.rows),
-            "fingerprint": dataset.fingerprint,
-        },
-        libraries=_libraries(),
-    )
-    say("writing vectors, catalogue and indexes")
-    started = time.monotonic()
-    write(directory, version, datetime.now(UTC).isoformat(timespec="seconds"), model)
-    say(f"written in {time.monotonic() - started:.0f} s")
-
-
-def _evaluate_staged(staged: Path, dataset: Dataset, asked: Bools, seed: int) -> None:
-    candidates = np.flatnonzero(asked)
-    chosen = assign(dataset, candidates, -(-min(len(candidates), ASKED_MOST) // len(CATEGORIES)))
-    tasks = make_tasks(dataset, chosen, seed)
-    if not tasks:
-        return
-    recommender = Recommender.open(staged)
+@contextmanager
+def _current(store: Store) -> Iterator[Recommender | None]:
+    """The published version, opened; None where there is none that this release can open."""
     try:
-        answers = ask(Segue(recommender), tasks, "evaluating")
-        scores = score(tasks, answers, track_artists(dataset), recommender.manifest.shape.tracks)
+        recommender = Recommender.open(store.current())
+    except NoModel:
+        yield None
+        return
+    except ModelError as error:
+        say(f"the published version cannot be opened, so nothing begins from it or is compared with it: {error}")
+        yield None
+        return
+    try:
+        yield recommender
     finally:
         recommender.close()
-    say(format_table("held out", scores.table()))
-    add_metrics(staged, {"held_out_playlists": int(asked.sum()), "by_category": scores.table()}, summarize(scores))
 
 
-def _answers(learned: Dataset, tasks: Sequence[Task], config: TrainingConfig) -> Any:
+def _beginning(published: Recommender | None, dataset: Dataset, asked: Bools) -> Artifacts | None:
+    """The published version to begin from, unless that has seen so much of what is *asked* that few are left."""
+    if published is None:
+        return None
+    begin = published.artifacts
+    unseen = asked & ~np.isin(hashes(dataset.playlist_ids), trained_hashes(begin.directory))
+    if unseen.sum() < min(RECORD_PLAYLISTS, asked.sum()):
+        say(f"beginning from nothing: {begin.manifest.version} was trained on what is held out now")
+        return None
+    return begin
+
+
+def _examine(
+    staged: Path,
+    published: Recommender | None,
+    dataset: Dataset,
+    asked: Bools,
+    config: TrainingConfig,
+    plan: Plan,
+    steps: Steps,
+) -> Examination:
+    """Ask the staged version, the published one and the baselines for what neither version has seen."""
+    ids = hashes(dataset.playlist_ids)
+    unseen = asked & ~np.isin(ids, trained_hashes(staged))
+    tasks, indexes = tasks_of(dataset, unseen, config.seed)
+    if not tasks:
+        return Examination({}, _judge_size(Manifest.read(staged), published))
+    artists = track_artists(dataset)
+    with steps.step("evaluating"):
+        trained = _answered(staged, tasks, artists)
+        say(format_table("held out", trained.scores.table()))
+        scores = {"segue": trained.scores}
+        verdict, published_scores = _judge(trained, published, tasks, ids[indexes], artists, plan, config.seed)
+    if published_scores is not None:
+        scores["published"] = published_scores
+    with steps.step("baselines"):
+        for name, answers in _baseline_answers(dataset.select(~asked), tasks, config.seed, affordable=True):
+            scores[name] = score(tasks, answers, artists, trained.n_items)
+    return Examination(scores, verdict)
+
+
+def _answered(directory: Path, tasks: Sequence[Task], artists: Mapping[str, str]) -> Answered:
+    recommender = Recommender.open(directory)
+    try:
+        return _ask_version(recommender, tasks, artists, "evaluating")
+    finally:
+        recommender.close()
+
+
+def _ask_version(recommender: Recommender, tasks: Sequence[Task], artists: Mapping[str, str], what: str) -> Answered:
+    shape, metrics = recommender.manifest.shape, recommender.manifest.metrics
+    n_items = _size(shape, tasks[0].kind)
+    answers = ask(Segue(recommender), tasks, what)
+    scores = score(tasks, answers, artists, n_items)
+    return Answered(recommender.manifest.version, n_items, answers, scores, metrics.get("ndcg"))
+
+
+def _judge(
+    trained: Answered,
+    published: Recommender | None,
+    tasks: Sequence[Task],
+    playlist_hashes: NDArray[np.uint64],
+    artists: Mapping[str, str],
+    plan: Plan,
+    seed: int,
+) -> tuple[Verdict, Scores | None]:
+    """The verdict, and the scores of the published version where it has seen none of the playlists asked for."""
+    broken = find_broken(tasks, trained.answers, ANSWER_TRACKS, trained.n_items)
+    if broken is not None:
+        return Verdict(False, f"an answer breaks the contract: {broken}"), None
+    if published is None:
+        return Verdict(True, "there is no published version to compare with"), None
+    version = published.manifest.version
+    if published.kind != tasks[0].kind:
+        return Verdict(
+            False, f"{version} recommends {published.kind}, and these data hold {tasks[0].kind}", version
+        ), None
+    collapse = find_collapse(trained.n_items, _size(published.manifest.shape, published.kind))
+    if collapse is not None:
+        return Verdict(False, collapse, version), None
+    fair = ~np.isin(playlist_hashes, trained_hashes(published.artifacts.directory))
+    if fair.sum() < min(RECORD_PLAYLISTS, len(fair)):
+        recorded = published.manifest.metrics.get("ndcg")
+        if recorded:
+            return compare_with_record(trained, version, recorded, plan.tolerance, seed), None
+        reason = f"{version} has no record, and was trained on what is held out now: it cannot be compared with"
+        return Verdict(True, reason, version), None
+    asked = [task for task, chosen in zip(tasks, fair, strict=True) if chosen]
+    answers = [answer for answer, chosen in zip(trained.answers, fair, strict=True) if chosen]
+    before = _ask_version(published, asked, artists, "published")
+    after = replace(trained, answers=answers, scores=score(asked, answers, artists, trained.n_items))
+    return compare(after, before, plan.tolerance, seed), before.scores if fair.all() else None
+
+
+def _judge_size(manifest: Manifest, published: Recommender | None) -> Verdict:
+    """The verdict where nothing can be asked."""
+    if published is not None:
+        fault = find_collapse(_size(manifest.shape, published.kind), _size(published.manifest.shape, published.kind))
+        if fault is not None:
+            return Verdict(False, fault, published.manifest.version)
+    return Verdict(True, "there is no held-out playlist to evaluate on")
+
+
+def _size(shape: Shape, kind: Kind) -> int:
+    return shape.tracks if kind == "tracks" else shape.artists
+
+
+def _refit(dataset: Dataset, staged: Path, config: TrainingConfig, inputs: Mapping[str, Any], steps: Steps) -> None:
+    """Replace the version in *staged* by one that began from it and was trained on all of *dataset*."""
+    measured = staged.rename(staged.with_name(f"{staged.name}.measured"))
+    staged.mkdir()
+    recommender = Recommender.open(measured)
+    try:
+        first = recommender.manifest
+        manifest = fit_and_write(dataset, staged, first.version, config, inputs, recommender.artifacts, steps)
+        # It began from a version that nobody will find; what that one began from is what counts.
+        amend(staged, training={**manifest.training, "warm_start": first.training["warm_start"]})
+    finally:
+        recommender.close()
+        shutil.rmtree(measured, ignore_errors=True)
+
+
+def _finish(
+    store: Store,
+    staged: Path,
+    dataset: Dataset,
+    asked: Bools,
+    config: TrainingConfig,
+    plan: Plan,
+    examination: Examination,
+    refit: bool,
+    steps: Steps,
+) -> Manifest:
+    """Add metrics and report to the staged version, and publish it or not."""
+    verdict = examination.verdict
+    forced = plan.force and not verdict.passed
+    tables = {name: scores.table() for name, scores in examination.scores.items()}
+    summary = {}
+    if examination.scores:
+        summary = summarize(examination.scores["segue"])
+        ours, *others = tables
+        metrics = {"by_category": tables[ours], "others": {name: tables[name] for name in others}}
+        text = json.dumps(metrics, indent=2, ensure_ascii=False)
+        (staged / METRICS).write_text(text + "\n", encoding="utf-8")
+    missing = unserved(dataset, asked)
+    if missing:
+        say(f"{missing:,} {dataset.kind} occur in held-out playlists alone and are not served; --refit takes them in")
+    recommender = Recommender.open(staged)
+    try:
+        report = give_account(
+            recommender, profile_of(config), dataset, asked, examination.scores, verdict, forced, steps.done
+        )
+    finally:
+        recommender.close()
+    (staged / REPORT).write_text(render(report), encoding="utf-8")
+    noted = {"hold_out": plan.hold_out, "refit": refit, "forced": forced, "unserved": missing}
+    training = {**Manifest.read(staged).training, **noted, "gate": verdict.content()}
+    manifest = amend(staged, metrics=summary, training=training)
+    if not verdict.passed and not plan.force:
+        kept = store.refuse(staged)
+        raise Refused(f"not published: {verdict.reason}; {kept} has it for inspection, --force publishes regardless")
+    say(f"published{' by force' if forced else ''}: {verdict.reason}")
+    store.publish(staged)
+    return manifest
+
+
+def _answers(learned: Dataset, tasks: Sequence[Task], config: TrainingConfig) -> Iterator[tuple[str, list[list[str]]]]:
     """The name and the answers of Segue and of each baseline, one after another, so that one at a time is in memory."""
     with tempfile.TemporaryDirectory(prefix="segue-evaluate-") as directory:
-        _fit_and_write(learned, Path(directory), "evaluated", config)
+        fit_and_write(learned, Path(directory), "evaluated", config, {}, None, Steps())
         recommender = Recommender.open(Path(directory))
         try:
             yield "segue", ask(Segue(recommender), tasks, "segue")
         finally:
             recommender.close()
+    yield from _baseline_answers(learned, tasks, config.seed)
+
+
+def _baseline_answers(
+    learned: Dataset, tasks: Sequence[Task], seed: int, affordable: bool = False
+) -> Iterator[tuple[str, list[list[str]]]]:
+    """The name and the answers of each baseline, or of those that do not cost more than the training itself."""
     popularity = Popularity(learned)
-    baselines: dict[str, Any] = {
-        "popularity": lambda: popularity,
-        "item cosine": lambda: ItemCosine(learned, popularity),
-        "plain ALS": lambda: PlainALS(learned, popularity, config.seed),
-        "playlist kNN": lambda: PlaylistNeighbours(learned, popularity),
-    }
-    for name, make in baselines.items():
-        continuer: Continuer = make()
+    yield "popularity", ask(popularity, tasks, "popularity")
+    for name, make in baselines(learned, seed).items():
+        if affordable and (
+            learned.entries > BASELINE_ENTRIES or (name == "item cosine" and _n_items(learned) > COSINE_ITEMS)
+        ):
+            say(f"{name} is left out of the report: it would cost more than the training itself")
+            continue
+        continuer: Continuer = make(popularity)
         yield name, ask(continuer, tasks, name)
 
 
-def _libraries() -> dict[str, str]:
-    names = ("numpy", "scipy", "annoy")
-    return {"python": platform.python_version(), "implicit": implicit_version()} | {
-        name: library_version(name) for name in names
-    }
+def _n_items(dataset: Dataset) -> int:
+    return len(dataset.vocabulary.track_ids if dataset.kind == "tracks" else dataset.vocabulary.artist_ids)

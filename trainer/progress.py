@@ -1,7 +1,8 @@
 """Progress on standard error: a bar on a terminal, a line every few seconds anywhere else."""
 
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from tqdm import tqdm
@@ -33,9 +34,24 @@ def progress(total: float, what: str, unit: str = "", in_bytes: bool = False) ->
         mininterval=0.1 if terminal else 5,
         bar_format=BAR if terminal else LINE,
         dynamic_ncols=terminal,
+        disable=bool(_silenced),
     )
 
 
 def say(what: str) -> None:
     """Print one line about a step."""
-    print(what, file=sys.stderr, flush=True)
+    if not _silenced:
+        print(what, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Show nothing of the steps within, of which there are many and each the same."""
+    _silenced.append(True)
+    try:
+        yield
+    finally:
+        _silenced.pop()
+
+
+_silenced: list[bool] = []

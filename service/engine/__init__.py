@@ -4,8 +4,8 @@ The recommender itself: playlist in, ranked tracks out.
 It knows neither HTTP nor training. The trainer writes and evaluates through it, and the service answers through it.
 """
 
-from service.engine.artifacts import FORMAT_VERSION, Artifacts, Manifest, Model, Shape
-from service.engine.catalogue import Artist, Catalogue, Track
+from service.engine.artifacts import FORMAT_VERSION, KINDS, Artifacts, Kind, Manifest, Model, Shape
+from service.engine.catalogue import Artist, Catalogue, CountedArtist, Track
 from service.engine.errors import (
     CorruptModel,
     EngineError,
@@ -16,26 +16,31 @@ from service.engine.errors import (
     UnknownSeed,
     UnsupportedFormat,
 )
-from service.engine.features import Features, FeatureSpace, Ragged, Weights
+from service.engine.features import WEIGHTINGS, Features, FeatureSpace, Ragged, Weighting, Weights
 from service.engine.foldin import fold_in, gram_matrix
-from service.engine.recommender import Playlist, Recommendation, Recommender, ScoredArtist, ScoredTrack, Unknown
+from service.engine.recommender import Playlist, Plays, Recommendation, Recommender, ScoredArtist, ScoredTrack, Unknown
 from service.engine.store import Store, new_version
 
 __all__ = [
     "FORMAT_VERSION",
+    "KINDS",
+    "WEIGHTINGS",
     "Artifacts",
     "Artist",
     "Catalogue",
     "CorruptModel",
+    "CountedArtist",
     "EngineError",
     "FeatureSpace",
     "Features",
+    "Kind",
     "Manifest",
     "Model",
     "ModelError",
     "NoModel",
     "Playlist",
     "PlaylistError",
+    "Plays",
     "Ragged",
     "Recommendation",
     "Recommender",
@@ -48,6 +53,7 @@ __all__ = [
     "Unknown",
     "UnknownSeed",
     "UnsupportedFormat",
+    "Weighting",
     "Weights",
     "fold_in",
     "gram_matrix",

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,12 @@ from service.engine.features import FeatureSpace, Weights
 from service.engine.foldin import gram_matrix
 from service.engine.retrieval import NeighbourIndex, RankingVectors, head_length, leading_axes
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
-METRICS = "metrics.json"
 NOT_A_MANIFEST = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+Kind = Literal["tracks", "artists"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -51,8 +53,9 @@ class Manifest:
         version: the name of the version, and of its directory.
         created_at: when it was made, ISO 8601 in UTC.
         shape: how many tracks, artists, terms and factors.
-        numbers: every number that changes an answer, by name.
+        numbers: every number, and the weighting, that changes an answer, by name.
         data: what it was trained on: counts and a fingerprint.
+        training: how it was made: what a repetition needs to know beside the numbers and the data.
         metrics: how well it continued playlists that it was not trained on; empty where that was not asked.
         libraries: versions of the libraries that made it.
         files: size in bytes and SHA-256 of each other file of the version.
@@ -62,8 +65,9 @@ class Manifest:
     version: str
     created_at: str
     shape: Shape
-    numbers: Mapping[str, float]
+    numbers: Mapping[str, Any]
     data: Mapping[str, Any]
+    training: Mapping[str, Any]
     metrics: Mapping[str, Any]
     libraries: Mapping[str, str]
     files: Mapping[str, Mapping[str, Any]]
@@ -72,8 +76,7 @@ class Manifest:
     @property
     def weights(self) -> Weights:
         """How features are weighed."""
-        numbers = self.numbers
-        return Weights(numbers["alpha"], numbers["artist_weight"], numbers["title_weight"], numbers["gram_weight"])
+        return weights_of(self.numbers)
 
     def content(self) -> dict[str, Any]:
         """The manifest as plain values that JSON can hold."""
@@ -81,7 +84,7 @@ class Manifest:
 
     def write(self, directory: Path) -> None:
         """Write `manifest.json`, with a checksum of its own content."""
-        content = self.content()
+        content = json.loads(json.dumps(self.content()))  # as it will be read again: with texts for keys, say
         text = json.dumps({**content, "checksum": _checksum(content)}, indent=2, ensure_ascii=False)
         (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
@@ -140,9 +143,8 @@ class Model:
         artist_ids, artist_names: one for each artist.
         artist_popularity: int32, shape (n_artists,).
         words, grams: the title terms of full and of lesser weight.
-        numbers: every number that changes an answer; see `NUMBERS`.
-        data: what it was trained on, for the manifest.
-        libraries: versions of the libraries that made it.
+        numbers: every number that changes an answer.
+        data, training, libraries: for the manifest.
     """
 
     vectors: Floats
@@ -155,14 +157,30 @@ class Model:
     artist_popularity: Ints
     words: Sequence[str]
     grams: Sequence[str]
-    numbers: Mapping[str, float]
+    numbers: Mapping[str, Any]
     data: Mapping[str, Any]
+    training: Mapping[str, Any]
     libraries: Mapping[str, str]
 
     @property
     def shape(self) -> Shape:
         factors = self.vectors.shape[1]
         return Shape(len(self.track_ids), len(self.artist_ids), len(self.words), len(self.grams), factors)
+
+
+def weights_of(numbers: Mapping[str, Any]) -> Weights:
+    """How features are weighed, from the numbers of a manifest."""
+    return Weights(
+        alpha=numbers["alpha"],
+        artist=numbers["artist_weight"],
+        title=numbers["title_weight"],
+        gram=numbers["gram_weight"],
+        weighting=numbers["weighting"],
+        cap=numbers["count_cap"],
+        mean_length=numbers["mean_length"],
+        track_count=numbers["track_count"],
+        artist_count=numbers["artist_count"],
+    )
 
 
 def ranking_vectors(vectors: Floats, track_artists: Ints, beta: float) -> Floats:
@@ -188,53 +206,97 @@ def write(directory: Path, version: str, created_at: str, model: Model) -> Manif
     """
     Write *model* as the files of one version into *directory*, which is empty.
 
-    Tracks are written by falling |z|, then popularity, then id; artists by popularity, then id. The axes of all vectors
-    are turned so that the first carry the most of z, which changes no inner product.
+    Tracks are written by falling |z|, artists by falling |y|, then either by popularity, then id. The axes of all
+    vectors are turned so that the first carry the most of what is ranked, which changes no inner product.
 
     Returns:
         The manifest, written too.
     """
     model = _in_file_order(model)
-    shape, numbers = model.shape, dict(model.numbers)
-    tracks, artists = slice(0, shape.tracks), slice(shape.tracks, shape.tracks + shape.artists)
-    ranking = RankingVectors.split(ranking_vectors(model.vectors, model.track_artists, numbers["beta"]))
-    by_popularity = np.lexsort((_ranks(model.track_ids), -model.track_popularity))
+    numbers = dict(model.numbers)
     arrays = {
         "vectors": model.vectors,
         "gram": gram_matrix(model.vectors, numbers["regularization"]),
-        "heads": ranking.heads,
-        "tails": ranking.tails,
-        "norms": ranking.norms,
-        "tail_norms": ranking.tail_norms,
         "track_artists": model.track_artists,
-        "popular": by_popularity.astype(np.int32),
-        "popular_ranks": np.argsort(by_popularity).astype(np.int32),
     }
+    tracks, artists = _ranked(model, numbers["beta"])
+    ranks = {}
+    for kind, vectors, ids, popularity in (
+        ("tracks", tracks, model.track_ids, model.track_popularity),
+        ("artists", artists, model.artist_ids, model.artist_popularity),
+    ):
+        by_popularity = np.lexsort((_ranks(ids), -popularity))
+        ranks[kind] = np.argsort(by_popularity)
+        arrays |= _candidate_arrays(kind, RankingVectors.split(vectors), by_popularity, ranks[kind])
     for name, array in arrays.items():
         np.save(directory / f"{name}.npy", np.ascontiguousarray(array))
     write_catalogue(
         directory / "catalogue.sqlite",
-        _track_records(model, np.argsort(by_popularity)),
-        zip(model.artist_ids, model.artist_names, model.artist_popularity.tolist(), strict=True),
+        _track_records(model, ranks["tracks"]),
+        zip(
+            model.artist_ids,
+            model.artist_names,
+            model.artist_popularity.tolist(),
+            ranks["artists"].tolist(),
+            strict=True,
+        ),
         model.words,
         model.grams,
     )
-    for name, rows in (("tracks", tracks), ("artists", artists)):
-        numbers |= _write_index(directory, name, model.vectors[rows], numbers)
+    for kind in KINDS:
+        numbers |= _write_index(directory, kind, model.vectors[_rows(model.shape, kind)], numbers)
     manifest = Manifest(
-        version, created_at, shape, numbers, model.data, {}, model.libraries, _describe_files(directory)
+        version,
+        created_at,
+        model.shape,
+        numbers,
+        model.data,
+        model.training,
+        {},
+        model.libraries,
+        _describe_files(directory),
     )
     manifest.write(directory)
     return manifest
 
 
-def add_metrics(directory: Path, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
-    """Add `metrics.json` with *metrics* to the version in *directory*, and their *summary* to its manifest."""
-    text = json.dumps(metrics, indent=2, ensure_ascii=False)
-    (directory / METRICS).write_text(text + "\n", encoding="utf-8")
+def amend(directory: Path, **changes: Mapping[str, Any]) -> Manifest:
+    """
+    Describe the files of the version in *directory* anew, as some were added, and replace fields of its manifest.
+
+    Args:
+        directory: a version that is not published yet.
+        changes: fields of `Manifest` with their new values.
+    """
     manifest = Manifest.read(directory)
-    described = {**manifest.files, METRICS: _describe_file(directory / METRICS)}
-    replace(manifest, metrics=summary, files=described).write(directory)
+    described = {
+        path.name: manifest.files.get(path.name) or _describe_file(path) for path in _files_beside_manifest(directory)
+    }
+    amended = replace(manifest, files=described, **changes)  # type: ignore[arg-type]
+    amended.write(directory)
+    return amended
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """
+    All tracks, or all artists, as what can be recommended.
+
+    Attributes:
+        rows: where they are among all vectors.
+        ranking: what continuations are ranked by, by falling norm: z of tracks, y of artists.
+        popular: int32, shape (n,). Their rows, the most popular first, then by id.
+        popular_ranks: int32, shape (n,). The place of each row in *popular*.
+        index: the nearest of them by cosine of y.
+        effort: with which *index* is searched.
+    """
+
+    rows: slice
+    ranking: RankingVectors
+    popular: Ints
+    popular_ranks: Ints
+    index: NeighbourIndex
+    effort: int
 
 
 @dataclass(frozen=True)
@@ -243,27 +305,22 @@ class Artifacts:
     One version, verified and opened; all but the catalogue are memory-mapped arrays.
 
     Attributes:
+        directory: where it lies.
         manifest: what it is.
         catalogue: ids and names to rows and back.
         space: how playlists become features.
         vectors: float32, shape (n_features, n_factors). Y.
         gram: float32, shape (n_factors, n_factors). Y'Y + lambda I.
-        ranking: Z, by falling norm.
-        popular: int32, shape (n_tracks,). Track rows, the most popular first, then by id.
-        popular_ranks: int32, shape (n_tracks,). The place of each track row in *popular*.
-        tracks_index, artists_index: nearest tracks and artists by cosine of y.
+        candidates: the tracks and the artists.
     """
 
+    directory: Path
     manifest: Manifest
     catalogue: Catalogue
     space: FeatureSpace
     vectors: Floats
     gram: Floats
-    ranking: RankingVectors
-    popular: Ints
-    popular_ranks: Ints
-    tracks_index: NeighbourIndex
-    artists_index: NeighbourIndex
+    candidates: Mapping[Kind, Candidates]
 
     @classmethod
     def open(cls, directory: Path) -> Self:
@@ -278,43 +335,61 @@ class Artifacts:
         shape = manifest.shape
         try:
             arrays = {name: _map(directory / f"{name}.npy", shape_) for name, shape_ in _array_shapes(shape).items()}
-            indexes = [NeighbourIndex(directory / f"{name}.ann", shape.factors) for name in ("tracks", "artists")]
+            candidates = {kind: _candidates(directory, kind, manifest, arrays) for kind in KINDS}
             catalogue = Catalogue.open(directory / "catalogue.sqlite")
             weights = manifest.weights
         except (OSError, ValueError, KeyError) as error:
             raise CorruptModel(f"{directory} does not hold what its manifest says: {error}") from error
         space = FeatureSpace(arrays["track_artists"], shape.artists, shape.words, shape.grams, weights)
-        return cls(
-            manifest=manifest,
-            catalogue=catalogue,
-            space=space,
-            vectors=arrays["vectors"],
-            gram=np.array(arrays["gram"]),
-            ranking=RankingVectors(arrays["heads"], arrays["tails"], arrays["norms"], arrays["tail_norms"]),
-            popular=arrays["popular"],
-            popular_ranks=arrays["popular_ranks"],
-            tracks_index=indexes[0],
-            artists_index=indexes[1],
-        )
+        return cls(directory, manifest, catalogue, space, arrays["vectors"], np.array(arrays["gram"]), candidates)
 
     def close(self) -> None:
         self.catalogue.close()
 
 
+def _rows(shape: Shape, kind: Kind) -> slice:
+    return slice(0, shape.tracks) if kind == "tracks" else slice(shape.tracks, shape.tracks + shape.artists)
+
+
 def _array_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
     features = shape.tracks + shape.artists + shape.words + shape.grams
     n_head = head_length(shape.factors)
-    return {
+    shapes: dict[str, tuple[int, ...]] = {
         "vectors": (features, shape.factors),
         "gram": (shape.factors, shape.factors),
-        "heads": (shape.tracks, n_head),
-        "tails": (shape.tracks, shape.factors - n_head),
-        "norms": (shape.tracks,),
-        "tail_norms": (shape.tracks,),
         "track_artists": (shape.tracks,),
-        "popular": (shape.tracks,),
-        "popular_ranks": (shape.tracks,),
     }
+    for kind, n in (("tracks", shape.tracks), ("artists", shape.artists)):
+        shapes |= {f"{kind}_heads": (n, n_head), f"{kind}_tails": (n, shape.factors - n_head)}
+        shapes |= {f"{kind}_{name}": (n,) for name in ("norms", "tail_norms", "popular", "popular_ranks")}
+    return shapes
+
+
+def _candidate_arrays(
+    kind: str, ranking: RankingVectors, by_popularity: NDArray[np.int64], ranks: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    return {
+        f"{kind}_heads": ranking.heads,
+        f"{kind}_tails": ranking.tails,
+        f"{kind}_norms": ranking.norms,
+        f"{kind}_tail_norms": ranking.tail_norms,
+        f"{kind}_popular": by_popularity.astype(np.int32),
+        f"{kind}_popular_ranks": ranks.astype(np.int32),
+    }
+
+
+def _candidates(directory: Path, kind: Kind, manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> Candidates:
+    heads, tails, norms, tail_norms, popular, popular_ranks = (
+        arrays[f"{kind}_{name}"] for name in ("heads", "tails", "norms", "tail_norms", "popular", "popular_ranks")
+    )
+    return Candidates(
+        _rows(manifest.shape, kind),
+        RankingVectors(heads, tails, norms, tail_norms),
+        popular,
+        popular_ranks,
+        NeighbourIndex(directory / f"{kind}.ann", manifest.shape.factors),
+        int(manifest.numbers[f"{kind}_effort"]),
+    )
 
 
 def _map(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -332,26 +407,39 @@ def _ranks(keys: Sequence[str]) -> NDArray[np.int64]:
     return ranks
 
 
+def _ranked(model: Model, beta: float) -> tuple[Floats, Floats]:
+    """What tracks and what artists are ranked by: z and y."""
+    artists = slice(len(model.track_ids), len(model.track_ids) + len(model.artist_ids))
+    return ranking_vectors(model.vectors, model.track_artists, beta), model.vectors[artists]
+
+
 def _in_file_order(model: Model) -> Model:
     n_tracks, n_artists = len(model.track_ids), len(model.artist_ids)
     beta = model.numbers["beta"]
-    vectors = model.vectors @ leading_axes(ranking_vectors(model.vectors, model.track_artists, beta))
-    norms = np.linalg.norm(ranking_vectors(vectors, model.track_artists, beta), axis=1)
-    tracks = np.lexsort((_ranks(model.track_ids), -model.track_popularity, -norms))
-    artists = np.lexsort((_ranks(model.artist_ids), -model.artist_popularity))
+    tracks, artists = _ranked(model, beta)
+    model = replace(model, vectors=model.vectors @ leading_axes(tracks if n_tracks else artists))
+    tracks_by_norm, artists_by_norm = (
+        np.lexsort((_ranks(ids), -popularity, -np.linalg.norm(vectors, axis=1)))
+        for vectors, ids, popularity in zip(
+            _ranked(model, beta),
+            (model.track_ids, model.artist_ids),
+            (model.track_popularity, model.artist_popularity),
+            strict=True,
+        )
+    )
     new_rows = np.full(n_artists + 1, -1, np.int32)  # the last stands for 'no artist', which is row -1
-    new_rows[artists] = np.arange(n_artists, dtype=np.int32)
+    new_rows[artists_by_norm] = np.arange(n_artists, dtype=np.int32)
     terms = np.arange(n_tracks + n_artists, len(model.vectors))
     return replace(
         model,
-        vectors=vectors[np.concatenate((tracks, n_tracks + artists, terms))],
-        track_ids=[model.track_ids[row] for row in tracks],
-        track_names=[model.track_names[row] for row in tracks],
-        track_artists=new_rows[model.track_artists[tracks]],
-        track_popularity=model.track_popularity[tracks],
-        artist_ids=[model.artist_ids[row] for row in artists],
-        artist_names=[model.artist_names[row] for row in artists],
-        artist_popularity=model.artist_popularity[artists],
+        vectors=model.vectors[np.concatenate((tracks_by_norm, n_tracks + artists_by_norm, terms))],
+        track_ids=[model.track_ids[row] for row in tracks_by_norm],
+        track_names=[model.track_names[row] for row in tracks_by_norm],
+        track_artists=new_rows[model.track_artists[tracks_by_norm]],
+        track_popularity=model.track_popularity[tracks_by_norm],
+        artist_ids=[model.artist_ids[row] for row in artists_by_norm],
+        artist_names=[model.artist_names[row] for row in artists_by_norm],
+        artist_popularity=model.artist_popularity[artists_by_norm],
     )
 
 
@@ -361,7 +449,7 @@ def _track_records(model: Model, ranks: NDArray[np.int64]) -> Iterator[tuple[str
     return zip(model.track_ids, model.track_names, artists, popularity, ranks.tolist(), strict=True)
 
 
-def _write_index(directory: Path, name: str, vectors: Floats, numbers: Mapping[str, float]) -> dict[str, float]:
+def _write_index(directory: Path, name: str, vectors: Floats, numbers: Mapping[str, Any]) -> dict[str, float]:
     """Write the index called *name*, and find the effort to search it with and the recall that it reaches."""
     seed = int(numbers["seed"])
     index = NeighbourIndex.build(directory / f"{name}.ann", vectors, int(numbers["trees"]), seed)
@@ -370,7 +458,11 @@ def _write_index(directory: Path, name: str, vectors: Floats, numbers: Mapping[s
 
 
 def _describe_files(directory: Path) -> dict[str, dict[str, Any]]:
-    return {path.name: _describe_file(path) for path in sorted(directory.iterdir()) if path.name != MANIFEST}
+    return {path.name: _describe_file(path) for path in _files_beside_manifest(directory)}
+
+
+def _files_beside_manifest(directory: Path) -> list[Path]:
+    return [path for path in sorted(directory.iterdir()) if path.name != MANIFEST]
 
 
 def _describe_file(path: Path) -> dict[str, Any]:

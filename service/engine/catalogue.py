@@ -22,14 +22,15 @@ CREATE TABLE tracks (
     name TEXT NOT NULL,
     artist INTEGER REFERENCES artists,
     popularity INTEGER NOT NULL,  -- playlists that hold it
-    rank INTEGER NOT NULL  -- its place among all tracks by popularity, then id; the rowid of the search
+    rank INTEGER NOT NULL  -- its place among all tracks by popularity, then id; the rowid in track_search
 );
 CREATE TABLE artists (
-    row INTEGER PRIMARY KEY,  -- of artists.ann; in vectors.npy the artists follow the tracks
+    row INTEGER PRIMARY KEY,  -- of the artists' arrays and of artists.ann; in vectors.npy they follow the tracks
     id TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL,
     folded TEXT NOT NULL,  -- the name without regard to case
-    popularity INTEGER NOT NULL
+    popularity INTEGER NOT NULL,
+    rank INTEGER NOT NULL
 );
 CREATE TABLE terms (
     gram INTEGER NOT NULL,  -- 0: a whole title or a word; 1: a 4-gram
@@ -37,8 +38,11 @@ CREATE TABLE terms (
     row INTEGER NOT NULL,  -- in vectors.npy the terms follow the artists
     PRIMARY KEY (gram, term)
 ) WITHOUT ROWID;
-CREATE VIRTUAL TABLE search USING fts5(
+CREATE VIRTUAL TABLE track_search USING fts5(
     name, artist, content='', prefix='3', tokenize='unicode61 remove_diacritics 2'
+);
+CREATE VIRTUAL TABLE artist_search USING fts5(
+    name, content='', prefix='3', tokenize='unicode61 remove_diacritics 2'
 );
 """
 
@@ -46,9 +50,12 @@ INDEXES = """
 CREATE INDEX artists_name ON artists (name);
 CREATE INDEX artists_folded ON artists (folded);
 CREATE INDEX tracks_rank ON tracks (rank);
-INSERT INTO search (rowid, name, artist)
+CREATE INDEX artists_rank ON artists (rank);
+INSERT INTO track_search (rowid, name, artist)
     SELECT t.rank, t.name, coalesce(a.name, '') FROM tracks t LEFT JOIN artists a ON a.row = t.artist ORDER BY t.rank;
-INSERT INTO search (search) VALUES ('optimize');
+INSERT INTO artist_search (rowid, name) SELECT rank, name FROM artists ORDER BY rank;
+INSERT INTO track_search (track_search) VALUES ('optimize');
+INSERT INTO artist_search (artist_search) VALUES ('optimize');
 PRAGMA optimize;
 """
 
@@ -65,6 +72,13 @@ class Artist:
 
     id: str
     name: str
+
+
+@dataclass
+class CountedArtist(Artist):
+    """An artist, and in how many playlists it is."""
+
+    popularity: int
 
 
 @dataclass
@@ -85,7 +99,7 @@ def fold_name(name: str) -> str:
 def write_catalogue(
     path: Path,
     tracks: Iterable[tuple[str, str, int | None, int, int]],
-    artists: Iterable[tuple[str, str, int]],
+    artists: Iterable[tuple[str, str, int, int]],
     words: Sequence[str],
     grams: Sequence[str],
 ) -> None:
@@ -95,7 +109,7 @@ def write_catalogue(
     Args:
         path: the file to write; it must not exist.
         tracks: (id, name, the artist's row or None, popularity, rank by popularity) of each track.
-        artists: (id, name, popularity) of each artist, the most popular first.
+        artists: (id, name, popularity, rank by popularity) of each artist.
         words: the title terms of full weight.
         grams: the title terms of lesser weight; their rows follow those of *words*.
     """
@@ -105,8 +119,8 @@ def write_catalogue(
         database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
         database.executescript(SCHEMA)
         database.executemany(
-            "INSERT INTO artists VALUES (?, ?, ?, ?, ?)",
-            ((row, id_, name, fold_name(name), count) for row, (id_, name, count) in enumerate(artists)),
+            "INSERT INTO artists VALUES (?, ?, ?, ?, ?, ?)",
+            ((row, id_, name, fold_name(name), count, rank) for row, (id_, name, count, rank) in enumerate(artists)),
         )
         database.executemany(
             "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?)", ((row, *track) for row, track in enumerate(tracks))
@@ -159,8 +173,18 @@ class Catalogue:
         An id is tried first, then the name as written, then the name without regard to case; of artists that share
         a name the most popular is meant.
         """
-        found, unknown = _split(names, self._find_artists)
+        found, unknown = _split(names, self.find_artists)
         return list(dict.fromkeys(found)), unknown
+
+    def find_artists(self, names: Sequence[str]) -> dict[str, int]:
+        """The row of each of the distinct *names* that `artist_rows` knows."""
+        found: dict[str, int] = {}
+        for column, fold in (("id", str), ("name", str), ("folded", fold_name)):
+            left = {name: fold(name) for name in names if name not in found}
+            # Of several that share a name, the last to come is the most popular.
+            rows = self._rows_by("artists", column, list(dict.fromkeys(left.values())), "ORDER BY rank DESC")
+            found |= {name: rows[key] for name, key in left.items() if key in rows}
+        return found
 
     def term_rows(self, title: str) -> list[int]:
         """The rows of the known terms of *title*, words before grams, each ascending."""
@@ -180,43 +204,54 @@ class Catalogue:
             for row, id_, name, artist, artist_name, popularity in self._select(sql, rows)
         }
 
-    def artists(self, rows: Sequence[int]) -> dict[int, Artist]:
+    def artists(self, rows: Sequence[int]) -> dict[int, CountedArtist]:
         """The artist of each of *rows*."""
-        sql = "SELECT row, id, name FROM artists WHERE row IN ({})"
-        return {row: Artist(id_, name) for row, id_, name in self._select(sql, rows)}
+        sql = "SELECT row, id, name, popularity FROM artists WHERE row IN ({})"
+        return {row: CountedArtist(*artist) for row, *artist in self._select(sql, rows)}
 
-    def search(self, text: str, k: int) -> list[int]:
+    def search_tracks(self, text: str, k: int) -> list[int]:
         """
         The rows of the *k* most popular tracks with each word of *text* in name or artist.
 
         The last word may be unfinished where it has three characters or more. Matches come by popularity already, so
         that a word of many tracks costs no more than one of few.
         """
+        return self._search("track", text, k)
+
+    def search_artists(self, text: str, k: int) -> list[int]:
+        """The rows of the *k* most popular artists with each word of *text* in their name; else as `search_tracks`."""
+        return self._search("artist", text, k)
+
+    def track_ids(self) -> list[str]:
+        """The ids of all tracks, by row."""
+        return [id_ for (id_,) in self._database.execute("SELECT id FROM tracks ORDER BY row")]
+
+    def artist_ids(self) -> list[str]:
+        """The ids of all artists, by row."""
+        return [id_ for (id_,) in self._database.execute("SELECT id FROM artists ORDER BY row")]
+
+    def terms(self) -> tuple[list[str], list[str]]:
+        """The words and the grams, each by row."""
+        words, grams = (
+            self._database.execute("SELECT term FROM terms WHERE gram = ? ORDER BY row", (gram,)) for gram in (0, 1)
+        )
+        return [term for (term,) in words], [term for (term,) in grams]
+
+    def _search(self, kind: str, text: str, k: int) -> list[int]:
         words = normalize_title(text).split()
         if not words:
             return []
         unfinished = "*" if len(words[-1]) >= LEAST_PREFIX else ""
         sql = (
-            "SELECT t.row FROM search JOIN tracks t ON t.rank = search.rowid "
-            "WHERE search MATCH ? ORDER BY search.rowid LIMIT ?"
+            f"SELECT found.row FROM {kind}_search JOIN {kind}s found ON found.rank = {kind}_search.rowid "
+            f"WHERE {kind}_search MATCH ? ORDER BY {kind}_search.rowid LIMIT ?"
         )
         phrases = " ".join(f'"{word}"' for word in words)
         return [row for (row,) in self._database.execute(sql, (phrases + unfinished, k))]
 
-    def _find_artists(self, names: Sequence[str]) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for column, fold in (("id", str), ("name", str), ("folded", fold_name)):
-            left = {name: fold(name) for name in names if name not in found}
-            rows = self._rows_by("artists", column, list(dict.fromkeys(left.values())))
-            found |= {name: rows[key] for name, key in left.items() if key in rows}
-        return found
-
-    def _rows_by(self, table: str, column: str, keys: Sequence[str]) -> dict[str, int]:
+    def _rows_by(self, table: str, column: str, keys: Sequence[str], order: str = "") -> dict[str, int]:
         name = column.rpartition(" ")[2]
-        found: dict[str, int] = {}
-        for key, row in self._select(f"SELECT {name}, row FROM {table} WHERE {column} IN ({{}})", keys):
-            found[key] = min(row, found.get(key, row))  # a key that fits several rows means the first of them
-        return found
+        return dict(self._select(f"SELECT {name}, row FROM {table} WHERE {column} IN ({{}}) {order}", keys))
 
     def _select(self, sql: str, keys: Sequence[Any]) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = []

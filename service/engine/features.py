@@ -10,12 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 GRAM_LENGTH = 4
+
+Weighting = Literal["log", "linear", "bm25"]
+WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
+
+# The usual parameters of BM25 for plays: how slowly they saturate, and how much the length of a playlist counts.
+BM25_K1, BM25_B = 100.0, 0.8
 
 Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.float32]
@@ -28,15 +34,48 @@ class Weights:
 
     Attributes:
         alpha: confidence is `1 + alpha * strength`.
-        artist: strength of an artist is `artist * log(1 + n)`, n its distinct tracks and mentions in the playlist.
+        artist: strength of an artist is `artist * f(n)`, n its tracks and mentions in the playlist, or its plays.
         title: strength of the whole title and of each of its words.
         gram: strength of each of the title's 4-grams, as a share of *title*.
+        weighting: f. The strength of a track is `f(n) / f(1)`, 1 where it is merely held.
+        cap: a count that is given beyond it counts as much as the cap.
+        mean_length: of the playlists of the training data, the sum of a playlist's counts; for `bm25`.
+        track_count, artist_count: what a track and an artist count that come without a count.
     """
 
     alpha: float
     artist: float
     title: float
     gram: float
+    weighting: Weighting = "log"
+    cap: float = np.inf
+    mean_length: float = 1.0
+    track_count: float = 1.0
+    artist_count: float = 1.0
+
+    def weigh(self, counts: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+        """
+        f of the *counts*.
+
+        Args:
+            counts: float64, shape (n,).
+            lengths: float64, shape (n,). The length of the playlist that each belongs to.
+
+        Returns:
+            float64, shape (n,): log(1 + n), n, or n (k1 + 1) / (n + k1 (1 - b + b length / mean_length)), the
+            saturating part of BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009).
+        """
+        if self.weighting == "log":
+            return np.log1p(counts)
+        if self.weighting == "linear":
+            return counts
+        norms = BM25_K1 * (1 - BM25_B + BM25_B * lengths / self.mean_length)
+        return counts * (BM25_K1 + 1) / (counts + norms)
+
+    @cached_property
+    def held(self) -> float:
+        """f(1) in a playlist of mean length."""
+        return float(self.weigh(np.ones(1), np.full(1, self.mean_length))[0])
 
 
 @dataclass(frozen=True)
@@ -47,17 +86,19 @@ class Ragged:
     Attributes:
         offsets: int64, shape (n_playlists + 1,). Playlist i has `rows[offsets[i]:offsets[i + 1]]`.
         rows: integers, shape (n_rows,).
+        counts: float32, shape (n_rows,), how often each was played; None where each counts once.
     """
 
     offsets: NDArray[np.int64]
     rows: Ints
+    counts: Floats | None = None
 
     @classmethod
-    def of(cls, lists: Sequence[Sequence[int]]) -> Self:
-        """Lay *lists*, one for each playlist, end to end."""
+    def of(cls, lists: Sequence[Sequence[int]], counts: Sequence[Sequence[float]] | None = None) -> Self:
+        """Lay *lists*, one for each playlist, end to end, and their *counts* along with them."""
         offsets = np.fromiter(accumulate((len(rows) for rows in lists), initial=0), np.int64, len(lists) + 1)
         rows = np.array(list(chain.from_iterable(lists)), np.int32)
-        return cls(offsets, rows)
+        return cls(offsets, rows, None if counts is None else np.array(list(chain.from_iterable(counts)), np.float32))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -68,7 +109,15 @@ class Ragged:
     def slice(self, start: int, stop: int) -> "Ragged":
         """The playlists from *start* up to *stop*, without copying their rows."""
         offsets = self.offsets[start : stop + 1]
-        return Ragged(offsets - offsets[0], self.rows[offsets[0] : offsets[-1]])
+        part = slice(offsets[0], offsets[-1])
+        return Ragged(offsets - offsets[0], self.rows[part], None if self.counts is None else self.counts[part])
+
+    def select(self, chosen: NDArray[np.bool_]) -> "Ragged":
+        """The *chosen* playlists, bool, shape (n_playlists,)."""
+        lengths = np.diff(self.offsets)
+        offsets = np.concatenate(([0], np.cumsum(lengths[chosen])))
+        kept = np.repeat(chosen, lengths)
+        return Ragged(offsets, self.rows[kept], None if self.counts is None else self.counts[kept])
 
     def owners(self) -> NDArray[np.int64]:
         """int64, shape (n_rows,). The playlist to which each row belongs."""
@@ -144,10 +193,17 @@ class FeatureSpace:
         artists = self.track_artists[columns[tracks]]
         known = artists >= 0
         of_tracks = firsts[tracks][known] + artists[known] + self.n_tracks
-        keys, counts = _count(np.concatenate((firsts + columns, of_tracks)))
+        counts = _counts(said)
+        if counts is None:
+            keys, sums = _count(np.concatenate((firsts + columns, of_tracks)))
+        else:
+            counts = np.minimum(counts, self.weights.cap)
+            keys, sums = _sum(
+                np.concatenate((firsts + columns, of_tracks)), np.concatenate((counts, counts[tracks][known]))
+            )
         offsets = keys.searchsorted(np.arange(len(said[0]) + 1) * self.n_features)
         columns = keys % self.n_features
-        strengths = self._strengths(columns, counts)
+        strengths = self._strengths(columns, sums, self._lengths(columns, sums, offsets))
         found = Features(offsets, columns.astype(np.int32), strengths)
         return found if strengths.all() else _without_zeros(found)  # a weight of 0 switches a kind of feature off
 
@@ -155,11 +211,27 @@ class FeatureSpace:
         """float32, same shape as *strengths*: `1 + alpha * r`."""
         return np.float32(1) + np.float32(self.weights.alpha) * strengths
 
-    def _strengths(self, columns: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
-        weights = self.weights
-        by_kind = np.array([1, weights.artist, weights.title, weights.title * weights.gram], np.float32)
+    def _lengths(
+        self, columns: NDArray[np.int64], counts: NDArray[np.float64], offsets: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """For each entry the length of its playlist: the counts of its tracks, or of its artists where it has none."""
+        if self.weights.weighting != "bm25":
+            return counts  # of no use
+        owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         kinds = self._first_columns.searchsorted(columns, "right")
-        return np.where(kinds == 1, np.log1p(counts), 1).astype(np.float32) * by_kind[kinds]
+        of_tracks, of_artists = (
+            np.bincount(owners[kinds == kind], counts[kinds == kind], len(offsets) - 1) for kind in (0, 1)
+        )
+        return np.asarray(np.where(of_tracks > 0, of_tracks, of_artists)[owners])
+
+    def _strengths(
+        self, columns: NDArray[np.int64], counts: NDArray[np.float64], lengths: NDArray[np.float64]
+    ) -> Floats:
+        weights = self.weights
+        by_kind = np.array([1 / weights.held, weights.artist, weights.title, weights.title * weights.gram])
+        kinds = self._first_columns.searchsorted(columns, "right")
+        weighed = np.where(kinds <= 1, weights.weigh(counts, lengths), 1)
+        return np.asarray(weighed * by_kind[kinds], np.float32)
 
     @cached_property
     def _first_columns(self) -> NDArray[np.int32]:
@@ -167,11 +239,31 @@ class FeatureSpace:
         return np.array([self.n_tracks, self.first_term, self.first_term + self.n_words], np.int32)
 
 
-def _count(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _counts(said: Sequence[Ragged]) -> NDArray[np.float64] | None:
+    """The counts of all lists, 1 where a list has none; None where none has."""
+    if all(lists.counts is None for lists in said):
+        return None
+    return np.concatenate([np.ones(len(lists.rows)) if lists.counts is None else lists.counts for lists in said])
+
+
+def _count(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The distinct *keys*, ascending, and how often each occurs (`np.unique`, without its overhead on a few keys)."""
     keys = np.sort(keys)
-    firsts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))) if len(keys) else np.empty(0, np.int64)
-    return keys[firsts], np.diff(firsts, append=len(keys))
+    firsts = _firsts(keys)
+    return keys[firsts], np.diff(firsts, append=len(keys)).astype(np.float64)
+
+
+def _sum(keys: NDArray[np.int64], counts: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The distinct *keys*, ascending, and the sum of the *counts* of each."""
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    firsts = _firsts(keys)
+    return keys[firsts], np.add.reduceat(counts[order], firsts) if len(firsts) else np.empty(0)
+
+
+def _firsts(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each run of equal ones begins among ascending *keys*."""
+    return np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))) if len(keys) else np.empty(0, np.int64)
 
 
 def _without_zeros(features: Features) -> Features:

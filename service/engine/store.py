@@ -4,6 +4,7 @@ Versions side by side in one directory, one of them current.
     models/
         CURRENT                 the name of the served version
         20261121T211155.204Z-3f2a9c/    a version
+        refused/                the last version that was refused; nobody serves it
         .staging-.../           a version being written; nobody reads it
         .lock                   held by whoever writes
 
@@ -26,6 +27,7 @@ from service.engine.errors import NoModel, StoreBusy
 
 CURRENT = "CURRENT"
 LOCK = ".lock"
+REFUSED = "refused"
 STAGING = ".staging-"
 
 
@@ -160,6 +162,18 @@ class Store:
         _synchronize(self.root)
         self._point_at(directory.name)
         return directory
+
+    def refuse(self, staged: Path) -> Path:
+        """
+        Keep the version staged in *staged* for inspection, in place of the one that was refused before it.
+
+        Returns:
+            Its directory.
+        """
+        refused = self.root / REFUSED
+        shutil.rmtree(refused, ignore_errors=True)
+        refused.mkdir()
+        return staged.rename(refused / staged.name.removeprefix(STAGING))
 
     def _point_at(self, version: str) -> None:
         pointer = self.root / f"{STAGING}{CURRENT}"

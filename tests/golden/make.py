@@ -5,15 +5,17 @@ Make the golden version of the current format, once for each format: a tiny plan
 """
 
 import json
-import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from service.engine import FORMAT_VERSION, Playlist, Recommender, Store
+from service.engine import FORMAT_VERSION, Playlist, Recommender
 from trainer.config import TrainingConfig
-from trainer.pipeline import train
+from trainer.fitting import fit_and_write
+from trainer.intake import read_dataset
+from trainer.sources import read
 from trainer.sources.synthetic import synthesize
+from trainer.steps import Steps
 
 HERE = Path(__file__).parent
 QUESTIONS = [Playlist(title="late night jazz"), Playlist(title="metal", artists=["golden harbors"]), Playlist()]
@@ -21,20 +23,23 @@ QUESTIONS = [Playlist(title="late night jazz"), Playlist(title="metal", artists=
 
 def main() -> None:
     directory = HERE / f"v{FORMAT_VERSION}"
+    (directory / "model").mkdir(parents=True)
     with tempfile.TemporaryDirectory() as temporary:
-        world, models = Path(temporary, "world"), Path(temporary, "models")
+        world = Path(temporary, "world")
         synthesize(world, 60, seed=0)
-        train([world], models, TrainingConfig(factors=8, iterations=5, trees=3))
-        shutil.copytree(Store(models).current(), directory / "model")
+        config = TrainingConfig(factors=8, iterations=5, trees=3)
+        fit_and_write(read_dataset(read([world])), directory / "model", "golden", config, {}, None, Steps())
     recommender = Recommender.open(directory / "model")
     seeds = [track.id for track in recommender.popular(3)]
     asked = [*QUESTIONS, Playlist(tracks=seeds)]
     answers = recommender.recommend(asked, 10)
+    artists = recommender.recommend_artists(asked, 10)
     similar = recommender.similar_tracks(seeds[:1], 10)
     recommender.close()
     content = {
         "asked": [asdict(playlist) for playlist in asked],
         "answers": [asdict(answer) for answer in answers],
+        "artists": [asdict(answer) for answer in artists],
         "similar": {"track": seeds[0], "tracks": [asdict(track) for track in similar]},
     }
     (directory / "answers.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

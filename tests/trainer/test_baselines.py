@@ -7,8 +7,9 @@ import pytest
 
 from trainer.baselines import Continuer, ItemCosine, PlainALS, PlaylistNeighbours, Popularity
 from trainer.challenge import Task, assign, make_tasks
-from trainer.dataset import Dataset, read_dataset
+from trainer.dataset import Dataset
 from trainer.evaluate import score
+from trainer.intake import read_dataset
 from trainer.sources import Playlist, Track, read
 
 # Two tastes that share nothing: letters and digits. 'z' is everywhere.

@@ -17,8 +17,9 @@ from trainer.challenge import (
     read_challenge,
     write_challenge,
 )
-from trainer.dataset import Dataset, read_dataset
+from trainer.dataset import Dataset
 from trainer.errors import BadInput
+from trainer.intake import read_dataset
 from trainer.sources import Playlist, Track, read
 
 DAMAGED_GZIP = gzip.compress(b'{"playlists": []}')[:10] + b"\xff" * 9

@@ -15,7 +15,7 @@ TASKS = [
 
 
 def test_scores_are_means_by_category_and_in_all():
-    table = score(TASKS, [["a", "b"], ["x", "y"], ["d", "e"]], {}, n_tracks=10).table()
+    table = score(TASKS, [["a", "b"], ["x", "y"], ["d", "e"]], {}, n_items=10).table()
 
     assert set(table) == {"all", "title", "5"}
     assert table["title"]["r_precision"] == 0.5
@@ -25,7 +25,7 @@ def test_scores_are_means_by_category_and_in_all():
 
 
 def test_coverage_is_the_share_of_the_catalogue_that_any_answer_holds():
-    table = score(TASKS, [["a", "b"], ["a", "y"], ["d", "e"]], {}, n_tracks=10).table()
+    table = score(TASKS, [["a", "b"], ["a", "y"], ["d", "e"]], {}, n_items=10).table()
 
     assert table["title"]["coverage"] == 0.3
     assert table["all"]["coverage"] == 0.5
@@ -55,7 +55,7 @@ def test_a_ratio_to_nothing_has_no_bounds():
 
 
 def test_a_table_names_its_columns():
-    text = format_table("segue", score(TASKS, [["a"], ["x"], ["d"]], {}, n_tracks=10).table())
+    text = format_table("segue", score(TASKS, [["a"], ["x"], ["d"]], {}, n_items=10).table())
 
     assert text.splitlines()[0].split() == [
         "segue", "R-prec", "R-prec+artist", "NDCG", "clicks", "coverage", "playlists",

@@ -48,21 +48,23 @@ def test_tracks_are_written_by_falling_norm_then_popularity_then_id(version: Pat
     artifacts = Artifacts.open(version)
     found = artifacts.catalogue.tracks(range(artifacts.space.n_tracks))
     tracks = [found[row] for row in range(artifacts.space.n_tracks)]
+    candidates = artifacts.candidates["tracks"]
     keys = [
         (-norm, -track.popularity, track.id)
-        for norm, track in zip(artifacts.ranking.norms.tolist(), tracks, strict=True)
+        for norm, track in zip(candidates.ranking.norms.tolist(), tracks, strict=True)
     ]
 
     assert [key[0] for key in keys] == sorted(key[0] for key in keys)
-    popular = [(-tracks[row].popularity, tracks[row].id) for row in artifacts.popular]
+    popular = [(-tracks[row].popularity, tracks[row].id) for row in candidates.popular]
     assert popular == sorted(popular)
-    assert (artifacts.popular_ranks[artifacts.popular] == np.arange(len(tracks))).all()
+    assert (candidates.popular_ranks[candidates.popular] == np.arange(len(tracks))).all()
     artifacts.close()
 
 
 def test_ranking_vectors_add_a_share_of_the_artist(version: Path):
     artifacts = Artifacts.open(version)
-    ranking = np.hstack((artifacts.ranking.heads, artifacts.ranking.tails))
+    tracks = artifacts.candidates["tracks"]
+    ranking = np.hstack((tracks.ranking.heads, tracks.ranking.tails))
     n_tracks, beta = artifacts.space.n_tracks, artifacts.manifest.numbers["beta"]
     expected = artifacts.vectors[:n_tracks] + beta * artifacts.vectors[n_tracks + artifacts.space.track_artists]
 
@@ -73,7 +75,8 @@ def test_ranking_vectors_add_a_share_of_the_artist(version: Path):
 def test_arrays_are_mapped_not_read(version: Path):
     artifacts = Artifacts.open(version)
 
-    for array in (artifacts.vectors, artifacts.ranking.heads, artifacts.ranking.tails, artifacts.popular):
+    tracks = artifacts.candidates["tracks"]
+    for array in (artifacts.vectors, tracks.ranking.heads, tracks.ranking.tails, tracks.popular):
         base = array
         while isinstance(base.base, np.ndarray):
             base = base.base

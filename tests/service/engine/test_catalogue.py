@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.engine import Artist, Catalogue, CorruptModel, Track
+from service.engine import Artist, Catalogue, CorruptModel, CountedArtist, Track
 from service.engine.catalogue import write_catalogue
 
 ODD = ["", "a\0b", "🎵", "'; DROP TABLE tracks; --", "x" * 100_000, " ", "%", "ｉｄ"]
@@ -23,7 +23,12 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
     tracks += [(id_, "odd", None, 1) for id_ in ODD]
     by_popularity = sorted(range(len(tracks)), key=lambda row: (-tracks[row][3], tracks[row][0]))
     ranked = [(*track, by_popularity.index(row)) for row, track in enumerate(tracks)]
-    artists = [("a:radiohead", "Radiohead", 9), ("a:bjork", "Björk", 7), ("a:other", "RADIOHEAD", 1), ("Creep", "x", 1)]
+    artists = [
+        ("a:radiohead", "Radiohead", 9, 0),
+        ("a:bjork", "Björk", 7, 1),
+        ("a:other", "RADIOHEAD", 1, 2),
+        ("Creep", "x", 1, 3),
+    ]
     write_catalogue(path, ranked, artists, ["chill", "jazz"], ["hill", "chil"])
     opened = Catalogue.open(path)
     yield opened
@@ -68,7 +73,7 @@ def test_rows_become_tracks(catalogue: Catalogue):
     joga = Track("t:joga", "Jóga", Artist("a:bjork", "Björk"), 7)
 
     assert catalogue.tracks([3, 2]) == {3: Track("t:none", "", None, 1), 2: joga}
-    assert catalogue.artists([1]) == {1: joga.artist}
+    assert catalogue.artists([1]) == {1: CountedArtist("a:bjork", "Björk", 7)}
 
 
 def test_terms_of_a_title_are_found_words_before_grams(catalogue: Catalogue):
@@ -86,12 +91,12 @@ def test_a_word_and_a_gram_spelt_alike_are_two_terms(tmp_path: Path):
 
 
 def test_search_finds_words_of_name_and_artist_the_last_unfinished(catalogue: Catalogue):
-    assert catalogue.search("radiohead", 9) == [0, 1]
-    assert catalogue.search("radiohead kar", 9) == [1]
-    assert catalogue.search("joga bjork", 9) == [2]
-    assert catalogue.search('" OR *', 9) == []
-    assert catalogue.search("", 9) == []
-    assert catalogue.search("radio", 1) == [0]
+    assert catalogue.search_tracks("radiohead", 9) == [0, 1]
+    assert catalogue.search_tracks("radiohead kar", 9) == [1]
+    assert catalogue.search_tracks("joga bjork", 9) == [2]
+    assert catalogue.search_tracks('" OR *', 9) == []
+    assert catalogue.search_tracks("", 9) == []
+    assert catalogue.search_tracks("radio", 1) == [0]
 
 
 def test_a_file_that_is_no_catalogue_is_refused(tmp_path: Path):

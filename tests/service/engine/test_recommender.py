@@ -17,7 +17,7 @@ JAZZ = {
 
 
 def ids(recommender: Recommender, playlist: Playlist, k: int = 20) -> list[str]:
-    return [track.id for track in recommender.recommend([playlist], k)[0].tracks]
+    return [track.id for track in recommender.recommend([playlist], k)[0].found]
 
 
 def share(found: list[str], wanted: set[str]) -> float:
@@ -28,7 +28,7 @@ def test_a_title_alone_finds_its_genre(recommender: Recommender):
     answer = recommender.recommend([Playlist(title="Late Night Jazz")], 20)[0]
 
     assert answer.strategy == "fold-in"
-    assert share([track.id for track in answer.tracks], JAZZ) > 0.9
+    assert share([track.id for track in answer.found], JAZZ) > 0.9
 
 
 def test_seed_tracks_find_their_genre(recommender: Recommender):
@@ -38,7 +38,7 @@ def test_seed_tracks_find_their_genre(recommender: Recommender):
 
 
 def test_an_artist_alone_finds_its_genre(recommender: Recommender):
-    track = recommender.recommend([Playlist(title="jazz")], 1)[0].tracks[0]
+    track = recommender.recommend([Playlist(title="jazz")], 1)[0].found[0]
     assert track.artist is not None
 
     by_id, by_name = (Playlist(artists=[name]) for name in (track.artist.id, track.artist.name.upper()))
@@ -58,8 +58,8 @@ def test_what_is_not_known_is_listed_and_answered_by_popularity(recommender: Rec
         ["nobody"],
         True,
     )
-    assert [track.id for track in answer.tracks] == [track.id for track in recommender.popular(7)]
-    assert [track.score for track in answer.tracks] == [track.popularity for track in recommender.popular(7)]
+    assert [track.id for track in answer.found] == [track.id for track in recommender.popular(7)]
+    assert [track.score for track in answer.found] == [track.popularity for track in recommender.popular(7)]
 
 
 def test_a_title_of_punctuation_was_given_and_is_not_known(recommender: Recommender):
@@ -71,7 +71,7 @@ def test_a_title_of_punctuation_was_given_and_is_not_known(recommender: Recommen
 
 
 def test_the_best_come_first(recommender: Recommender):
-    scores = [track.score for track in recommender.recommend([Playlist(title="techno")], 200)[0].tracks]
+    scores = [track.score for track in recommender.recommend([Playlist(title="techno")], 200)[0].found]
 
     assert scores == sorted(scores, reverse=True)
 
@@ -135,11 +135,11 @@ def test_an_answer_is_never_empty_and_never_a_seed(recommender: Recommender, pla
     answers = recommender.recommend(playlists, k)
 
     for playlist, answer in zip(playlists, answers, strict=True):
-        found = [track.id for track in answer.tracks]
+        found = [track.id for track in answer.found]
         assert len(found) == k
         assert len(set(found)) == k
         assert not set(found) & {*playlist.tracks, *playlist.exclude}
-        scores = [track.score for track in answer.tracks]
+        scores = [track.score for track in answer.found]
         assert scores == sorted(scores, reverse=True)
         assert answer.strategy == "fold-in" or not set(playlist.tracks) & set(KNOWN)
 
@@ -167,7 +167,7 @@ def test_neighbours_of_several_tracks_are_those_of_all_together(recommender: Rec
 
 
 def test_neighbours_of_an_artist_share_its_genre(recommender: Recommender):
-    jazz = recommender.recommend([Playlist(title="jazz")], 50)[0].tracks
+    jazz = recommender.recommend([Playlist(title="jazz")], 50)[0].found
     artists = [track.artist.name for track in jazz if track.artist is not None]
 
     found = [artist.name for artist in recommender.similar_artists([artists[0].lower()], 10)]

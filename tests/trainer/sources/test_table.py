@@ -1,0 +1,566 @@
+"""Tables of interactions: text, JSON lines and Parquet, with the columns that people have, and damaged."""
+
+import contextlib
+import csv
+import gzip
+import io
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from trainer.errors import BadInput
+from trainer.sources import Artist, Interactions, Track, read, table
+
+
+def a_file(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def a_parquet(path: Path, **columns: Any) -> Path:
+    pl.DataFrame(columns).write_parquet(path)
+    return path
+
+
+def batches(path: Path, **columns: str) -> list[Interactions]:
+    found = [item for item in read([path], columns) if isinstance(item, Interactions)]
+    for batch in found:
+        assert batch.owners.dtype == batch.rows.dtype == np.int32
+        assert len(batch.owners) == len(batch.rows) > 0
+        assert len(set(batch.playlist_ids)) == len(batch.playlist_ids) == len(batch.titles)
+        assert not (batch.tracks and batch.artists)
+    return found
+
+
+def batch(path: Path, **columns: str) -> Interactions:
+    (only,) = batches(path, **columns)
+    return only
+
+
+def pairs(path: Path, **columns: str) -> list[tuple[str, str]]:
+    """The ids of the playlist and of the track or artist, row by row."""
+    return [
+        (found.playlist_ids[owner], (found.tracks or found.artists)[row].id)
+        for found in batches(path, **columns)
+        for owner, row in zip(found.owners, found.rows, strict=True)
+    ]
+
+
+def refusal(path: Path, **columns: str) -> str:
+    with pytest.raises(BadInput) as refused:
+        list(read([path], columns))
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+# What comes out.
+
+
+def test_rows_of_tracks_come_factorised_in_the_order_of_the_file(tmp_path: Path):
+    content = (
+        "playlist_id,title,track_id,track_name,artist_id,artist_name,plays,position\n"
+        "p2,,t1,Creep,a1,Radiohead,3,1\n"
+        "p1,mix,t2,Jóga,,Björk,1,2.5\n"
+        "p2,quiet,t1,Creep,a1,Radiohead,2,0\n"
+        "p2,loud,t3,,a3,,1,3\n"
+    )
+
+    found = batch(a_file(tmp_path / "a.csv", content))
+
+    assert found.playlist_ids == ["p2", "p1"]
+    assert found.titles == ["quiet", "mix"]
+    assert found.tracks == [
+        Track("t1", "Creep", "a1", "Radiohead"),
+        Track("t2", "Jóga", "Björk", "Björk"),
+        Track("t3", "", "a3", "a3"),
+    ]
+    assert found.artists == []
+    assert found.owners.tolist() == [0, 1, 0, 0]
+    assert found.rows.tolist() == [0, 1, 0, 2]
+    assert found.counts is not None
+    assert found.counts.dtype == np.float32
+    assert found.counts.tolist() == [3, 1, 2, 1]
+    assert found.positions is not None
+    assert found.positions.dtype == np.float64
+    assert found.positions.tolist() == [1, 2.5, 0, 3]
+    assert found.size == len(content.encode())
+
+
+def test_rows_of_artists_come_without_counts_where_there_are_none(tmp_path: Path):
+    found = batch(a_file(tmp_path / "a.csv", "user,artist_id,artist_name\nu,1,\nu,1,Sia\nu,2,\nu,,Moby\n"))
+
+    assert found.artists == [Artist("1", "Sia"), Artist("2", "2"), Artist("Moby", "Moby")]
+    assert found.tracks == []
+    assert found.counts is None
+    assert found.positions is None
+
+
+def test_artists_may_have_a_name_alone(tmp_path: Path):
+    assert batch(a_file(tmp_path / "a.csv", "user,Artist Name\nu,Sia\n")).artists == [Artist("Sia", "Sia")]
+
+
+def test_the_first_name_that_is_there_is_the_name_of_a_track(tmp_path: Path):
+    content = "pid,track,track_name,artist,artist_name\n1,t,,,\n2,t,Creep,a,Radiohead\n3,t,Other,b,Other\n"
+
+    assert batch(a_file(tmp_path / "a.csv", content)).tracks == [Track("t", "Creep", "a", "Radiohead")]
+
+
+def test_a_table_is_read_in_batches_whatever_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(table, "BLOCK", 1000)
+    monkeypatch.setattr(table, "BATCH_ROWS", 100)
+    rows = [(f"u{number // 7}", f"t{number % 50}") for number in range(3000)]
+    users, songs = zip(*rows, strict=True)
+    frame = pl.DataFrame({"user": users, "song": songs})
+    frame.write_csv(tmp_path / "a.csv")
+    frame.write_ndjson(tmp_path / "a.jsonl")
+    frame.write_parquet(tmp_path / "a.parquet", row_group_size=250)
+
+    for name in ("a.csv", "a.jsonl", "a.parquet"):
+        assert len(batches(tmp_path / name)) > 10
+        assert pairs(tmp_path / name) == rows
+        sizes = [found.size for found in batches(tmp_path / name)]
+        assert 0.9 < sum(sizes) / (tmp_path / name).stat().st_size <= 1
+        assert max(sizes) < sum(sizes) / 5
+
+
+# Ids.
+
+
+def test_ids_are_text_as_it_stands(tmp_path: Path):
+    content = "user,song\n007,1\n7,1.0\n7,1e3\n7, x\n7,x \n7,X\n7,x\n7,NULL\n7,nan\n"
+
+    assert [song for _, song in pairs(a_file(tmp_path / "a.csv", content))] == [
+        "1", "1.0", "1e3", " x", "x ", "X", "x", "NULL", "nan",
+    ]  # fmt: skip
+    assert batch(tmp_path / "a.csv").playlist_ids == ["007", "7"]
+
+
+def test_ids_that_are_numbers_here_and_text_there_are_all_text(tmp_path: Path):
+    content = '{"user":1,"song":7}\n{"song":"7","user":"1"}\n{"user":1,"song":123456789012345678901234567890}\n'
+
+    assert pairs(a_file(tmp_path / "a.jsonl", content)) == [
+        ("1", "7"),
+        ("1", "7"),
+        ("1", "123456789012345678901234567890"),
+    ]
+
+
+def test_ids_in_parquet_may_be_numbers_text_categories_or_bytes(tmp_path: Path):
+    users = (
+        [7, 8],
+        pl.Series([7, 8], dtype=pl.UInt8),
+        ["7", "8"],
+        pl.Series(["7", "8"], dtype=pl.Categorical),
+        [b"7", b"8"],
+    )
+    for column in users:
+        assert pairs(a_parquet(tmp_path / "a.parquet", user=column, song=["x", "y"])) == [("7", "x"), ("8", "y")]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: a_file(path / "a.csv", "user,song\nu,1\nu,\n"),
+        lambda path: a_file(path / "a.tsv", "song\tuser\n1\tu\n1\t\n"),
+        lambda path: a_file(path / "a.jsonl", '{"user":"u","song":"1"}\n{"user":"u"}\n'),
+        lambda path: a_file(path / "b.jsonl", '{"user":"u","song":"1"}\n{"user":null,"song":1}\n'),
+        lambda path: a_parquet(path / "a.parquet", user=["u", "u"], song=["1", None]),
+        lambda path: a_parquet(path / "a.parquet", user=["u", "u"], song=["1", ""]),
+        lambda path: a_parquet(path / "a.parquet", user=[1.0, float("nan")], song=["1", "2"]),
+    ],
+)
+def test_a_row_without_an_id_is_refused_with_its_number(tmp_path: Path, write: Callable[[Path], Path]):
+    assert " id in data row 2" in refusal(write(tmp_path))
+
+
+def test_the_number_of_a_row_counts_through_all_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(table, "BLOCK", 64)
+    monkeypatch.setattr(table, "BATCH_ROWS", 10)
+
+    assert "data row 301;" in refusal(a_file(tmp_path / "a.csv", "user,song\n" + "u,1\n" * 300 + "u,\n"))
+    assert "data row 301 " in refusal(a_file(tmp_path / "a.csv", "user,song\n" + "u,1\n" * 300 + "u\n"))
+    assert "data row 301)" in refusal(a_file(tmp_path / "a.csv", b"user,song\n" + b"u,1\n" * 300 + b"u,\xff\n"))
+    lines = '{"user":"u","song":1}\n'
+    assert "data row 301:" in refusal(a_file(tmp_path / "a.jsonl", lines * 300 + '{"user":[]}\n'))
+    songs = ["1"] * 300 + [""]
+    assert "data row 301;" in refusal(a_parquet(tmp_path / "a.parquet", user=["u"] * 301, song=songs))
+
+
+# Counts and positions.
+
+
+@pytest.mark.parametrize("value", ["abc", "-1", "nan", "inf", "-inf", "", "1,5", "1e999"])
+def test_a_count_that_is_none_is_refused_with_its_value_and_row(tmp_path: Path, value: str):
+    said = refusal(a_file(tmp_path / "a.tsv", f"user\tsong\tplays\nu\t1\t2\nu\t2\t{value}\n"))
+
+    assert f"{tmp_path / 'a.tsv'} has the count {value!r} in data row 2" in said
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.5, None])
+def test_a_count_in_parquet_that_is_none_is_refused(tmp_path: Path, value: float | None):
+    path = a_parquet(tmp_path / "a.parquet", user=["u", "u"], song=["1", "2"], plays=[1.0, value])
+
+    assert f"the count {value!r} in data row 2" in refusal(path)
+
+
+@pytest.mark.parametrize("value", ["abc", "nan", "inf", ""])
+def test_a_position_that_is_none_is_refused(tmp_path: Path, value: str):
+    said = refusal(a_file(tmp_path / "a.csv", f"user,song,pos\nu,1,{value}\n"))
+
+    assert f"the position {value!r} in data row 1; a number was expected" in said
+
+
+@pytest.mark.parametrize("plays", [[2, 10**18], [2.0, 1e18], ["2", " 1e18 "]])
+def test_counts_may_be_of_any_kind_and_absurd(tmp_path: Path, plays: list[Any]):
+    counts = batch(a_parquet(tmp_path / "a.parquet", user=["u", "u"], song=["1", "2"], plays=plays)).counts
+
+    assert counts is not None
+    assert counts.tolist() == [2, 1e9]
+
+
+def test_rows_with_a_count_of_0_are_passed_over_and_told_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(table, "BLOCK", 50)
+    content = "user,song,plays,pos\n" + "u,1,0,1\nv,2,1,2\n" * 12 + "w,3,0,1\n" * 20
+
+    found = batches(a_file(tmp_path / "a.csv", content))
+
+    assert {user for one in found for user in one.playlist_ids} == {"v"}
+    assert all(one.positions is not None and one.positions.tolist() == [2] * len(one.rows) for one in found)
+    assert f"{tmp_path / 'a.csv'}: passed over 32 rows with a count of 0" in capsys.readouterr().err
+
+
+# Which column is what.
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "playlist_id,track_id",
+        "Playlist ID,Track-Uri",
+        "PID,SongID",
+        " user_id , item ",
+        "listener,song",
+        "sessionId,recording_mbid",
+        "user,artist",
+        "user,artist_mbid",
+        "user,artname",
+    ],
+)
+def test_columns_are_known_by_their_usual_names(tmp_path: Path, header: str):
+    assert pairs(a_file(tmp_path / "a.csv", f"{header}\n1,2\n")) == [("1", "2")]
+
+
+def test_name_alone_is_the_name_of_a_track_where_there_are_tracks(tmp_path: Path):
+    assert batch(a_file(tmp_path / "a.csv", "pid,track,name\n1,t,Creep\n")).tracks[0].name == "Creep"
+    assert batch(a_file(tmp_path / "b.csv", "pid,track,name,song name\n1,t,x,Creep\n")).tracks[0].name == "Creep"
+    assert batch(a_file(tmp_path / "c.csv", "pid,artist,name\n1,a,x\n")).artists == [Artist("a", "a")]
+
+
+def test_columns_that_are_named_go_before_those_that_are_guessed(tmp_path: Path):
+    path = a_file(tmp_path / "a.csv", "who,user,song,item,title,n\n1,2,3,4,Creep,5\n")
+
+    found = batch(path, playlist="who", track="item", track_name="title", count="n")
+
+    assert found.playlist_ids == ["1"]
+    assert found.tracks == [Track("4", "Creep", "", "")]
+    assert found.titles == [""]
+    assert found.counts is not None
+    assert found.counts.tolist() == [5]
+
+
+def test_columns_are_named_in_json_lines_and_parquet_too(tmp_path: Path):
+    assert pairs(a_file(tmp_path / "a.jsonl", '{"a b":1,"^c.*$":2,"cd":3}\n'), playlist="a b", track="^c.*$") == [
+        ("1", "2")
+    ]
+    path = a_parquet(tmp_path / "a.parquet", **{"a b": [1], "^c.*$": [2], "cd": [3]})
+    assert pairs(path, playlist="a b", track="^c.*$") == [("1", "2")]
+
+
+def test_a_key_that_only_later_lines_have_is_a_column(tmp_path: Path):
+    content = '{"user":1,"song":2}\n{"user":1,"song":3,"song_name":"x","other":{"a":[1]}}\n'
+
+    assert [track.name for track in batch(a_file(tmp_path / "a.jsonl", content)).tracks] == ["", "x"]
+
+
+@pytest.mark.parametrize(
+    ("header", "columns", "said"),
+    [
+        ("a,b", {}, "no column for the playlist and none for the track or the artist; its columns are a, b"),
+        ("a,b", {}, "--columns playlist=a,track=b"),
+        ("user,b", {}, "no column for the track or the artist; its columns are user, b; say which it is, as in"),
+        ("a,song", {}, "--columns playlist=a"),
+        ("solo", {}, "--columns playlist=solo,track=..."),
+        ("user,song,item_id", {}, "2 columns for the track, 'song' and 'item_id'"),
+        ("user,song,item_id", {}, "--columns track=song (its columns are user, song, item_id)"),
+        ("user,song", {"track": "sng"}, "no column 'sng' for the track; its columns are user, song"),
+        ("user,song", {"sung": "song"}, "--columns knows no 'sung'; it takes playlist, track, track_name, artist"),
+        ("user,song,song ", {}, "more than one column 'song'"),
+    ],
+)
+def test_columns_that_do_not_do_are_refused_with_those_found_and_a_fix(
+    tmp_path: Path, header: str, columns: dict[str, str], said: str
+):
+    assert said in refusal(a_file(tmp_path / "a.csv", f"{header}\n"), **columns)
+
+
+# Delimited text.
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_the_delimiter_is_that_of_the_header(tmp_path: Path, delimiter: str, end: str, mark: bytes):
+    content = end.join(
+        delimiter.join(row) for row in (("user", "song", "song_name"), ("1", "2", "a:b"), ("1", "3", ""))
+    )
+    path = a_file(tmp_path / "a.txt", mark + content.encode())
+
+    found = batches(path)  # two, as the last line has no end
+
+    assert [track for one in found for track in one.tracks] == [Track("2", "a:b", "", ""), Track("3", "", "", "")]
+    assert [one.playlist_ids for one in found] == [["1"], ["1"]]
+
+
+def test_quoted_fields_may_hold_anything(tmp_path: Path):
+    content = 'user,song,"song_name"\n1,a,"x, y"\n1,b,"p\nq"\n1,c,"say ""hi"""\n1,"d,e",""\n'
+
+    assert [track[:2] for track in batch(a_file(tmp_path / "a.csv", content)).tracks] == [
+        ("a", "x, y"),
+        ("b", "p\nq"),
+        ("c", 'say "hi"'),
+        ("d,e", ""),
+    ]
+
+
+def test_quotes_between_tabs_are_kept_unless_they_quote_the_whole_field(tmp_path: Path):
+    content = 'user\tsong\tsong_name\n1\ta\t12" mix\n1\tb\t"He said ""x"""\n1\tc\t"open\n1\td\t"Heroes" live\n1\te\t"\n'
+
+    assert [track.name for track in batch(a_file(tmp_path / "a.tsv", content)).tracks] == [
+        '12" mix',
+        'He said "x"',
+        '"open',
+        '"Heroes" live',
+        '"',
+    ]
+
+
+def test_quotes_inside_a_field_without_quotes_are_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    content = 'user,song,song_name\n1,a,12" mix\n1,b,"x, ""y"""\n1,c,7"\n\n1,d,"p\nq"\n'
+    for block in (5, 30, 1000):
+        monkeypatch.setattr(table, "BLOCK", block)
+        names = [track.name for found in batches(a_file(tmp_path / "a.csv", content)) for track in found.tracks]
+        assert names == ['12" mix', 'x, "y"', '7"', "p\nq"]
+
+
+def test_any_table_that_pythons_csv_module_writes_is_read_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    random_ = random.Random(3)
+    bits = ["a", "ä", '"', '""', ",", ";", "\t", "\n", "\r\n", " ", "\x0c", "\u2028", '12" ']
+    for _ in range(150):
+        monkeypatch.setattr(table, "BLOCK", random_.choice([7, 50, 1000]))
+        rows = [
+            (str(random_.randrange(5)), str(number), "".join(random_.choices(bits, k=random_.randrange(6))))
+            for number in range(random_.randrange(1, 20))
+        ]
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, delimiter=random_.choice(",;|"), lineterminator=random_.choice(["\n", "\r\n"]))
+        writer.writerows([("user", "song", "song_name"), *rows])
+        path = a_file(tmp_path / "a.csv", text.getvalue())
+
+        found = [
+            (one.playlist_ids[owner], *one.tracks[row][:2])
+            for one in batches(path)
+            for owner, row in zip(one.owners, one.rows, strict=True)
+        ]
+        assert found == rows
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_blank_lines_are_no_rows(tmp_path: Path, name: str):
+    delimiter = "," if name == "a.csv" else "\t"
+    content = "\nuser,song\n1,a\n\n2,b\n\n\n".replace(",", delimiter)
+
+    assert pairs(a_file(tmp_path / name, content)) == [("1", "a"), ("2", "b")]
+
+
+@pytest.mark.parametrize("row", ["2", "2,b,c,d", '2,"b",c,d', '2,"b,c"'])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_a_row_with_too_few_or_too_many_fields_is_refused_with_its_number(tmp_path: Path, name: str, row: str):
+    content = f"user,song,song_name\n1,a,x\n{row}\n3,c,y\n"
+    if name == "a.tsv":
+        content = content.replace('"b,c"', "b").replace(",", "\t")
+
+    said = refusal(a_file(tmp_path / name, content))
+
+    assert "in data row 2 where its header has 3" in said
+
+
+def test_too_few_fields_in_one_row_are_not_made_up_by_too_many_in_another(tmp_path: Path):
+    assert "data row 1" in refusal(a_file(tmp_path / "a.csv", "user,song,x\n1,a\n2,b,c,d\n"))
+
+
+@pytest.mark.parametrize("row", ['1,"open', '1,"shut" not', '1,""b"'])
+def test_quotes_that_do_not_pair_up_are_refused_with_their_row(tmp_path: Path, row: str):
+    said = refusal(a_file(tmp_path / "a.csv", f"user,song\n1,a\n{row}\n3,c\n3,d\n"))
+
+    assert "cannot be told into fields at data row 2" in said
+
+
+def test_a_header_alone_yields_nothing(tmp_path: Path):
+    for content in ("user,song", "user,song\n", "\ufeffuser;song\r\n"):
+        assert batches(a_file(tmp_path / "a.csv", content)) == []
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.txt", "a.jsonl"])
+@pytest.mark.parametrize("content", [b"", b" \n\n", b"\xef\xbb\xbf", gzip.compress(b"")])
+def test_an_empty_file_is_told_as_such(tmp_path: Path, name: str, content: bytes):
+    assert "is empty" in refusal(a_file(tmp_path / name, content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "user,song,n\n1,2,ö\n".encode("latin-1"),
+        "usër,song\n1,2\n".encode("latin-1"),
+        "user,song\n1,2\n".encode("utf-16"),
+    ],
+)
+def test_text_that_is_not_utf8_is_to_be_converted(tmp_path: Path, content: bytes):
+    said = refusal(a_file(tmp_path / "a.csv", content))
+
+    assert str(tmp_path / "a.csv") in said
+    assert "is not UTF-8" in said
+    assert "convert it" in said
+
+
+def test_a_line_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(table, "BLOCK", 100)
+    monkeypatch.setattr(table, "LONGEST_LINE", 1000)
+
+    assert "has a line of more than" in refusal(a_file(tmp_path / "a.csv", "user,song\n" + "x" * 5000))
+
+
+def test_lines_that_end_in_carriage_returns_alone_are_told_as_such(tmp_path: Path):
+    assert "carriage returns" in refusal(a_file(tmp_path / "a.csv", "user,song\r1,2\r"))
+
+
+def test_a_name_that_looks_like_a_pattern_is_a_name(tmp_path: Path):
+    assert pairs(a_file(tmp_path / "a[1]*.csv", "user,song\n1,2\n")) == [("1", "2")]
+    assert pairs(a_parquet(tmp_path / "a[1]*.parquet", user=["1"], song=["2"])) == [("1", "2")]
+
+
+# Packed files.
+
+
+def test_text_may_be_packed_whatever_its_name(tmp_path: Path):
+    a_file(tmp_path / "a.csv.gz", gzip.compress(b"user,song\n") + gzip.compress("1,ä\n".encode()))
+    a_file(tmp_path / "b.csv", gzip.compress("user,song\n1,ä\n".encode()))
+    pl.DataFrame({"user": ["1"], "song": ["ä"]}).write_csv(tmp_path / "c.csv.zst", compression="zstd")
+
+    for name in ("a.csv.gz", "b.csv", "c.csv.zst"):
+        assert pairs(tmp_path / name) == [("1", "ä")]
+
+
+def test_a_packed_file_that_is_cut_short_or_damaged_is_told_as_such(tmp_path: Path):
+    random_ = np.random.default_rng(0)
+    content = "user,song\n" + "".join(f"u,{random_.bytes(9).hex()}\n" for _ in range(5000))
+    whole = gzip.compress(content.encode())
+    frame = pl.read_csv(content.encode())
+    frame.write_csv(tmp_path / "whole.zst", compression="zstd")
+
+    assert "cut short" in refusal(a_file(tmp_path / "a.csv.gz", whole[: len(whole) // 2]))
+    assert "cut short" in refusal(a_file(tmp_path / "a.csv.gz", whole[:-3]))
+    assert "cut short" in refusal(a_file(tmp_path / "a.csv.gz", whole[:12]))
+    assert "damaged" in refusal(a_file(tmp_path / "a.csv.gz", whole[:2] + b"\xff" * 50))
+    assert "damaged" in refusal(a_file(tmp_path / "a.csv.zst", (tmp_path / "whole.zst").read_bytes()[:-9]))
+
+
+# JSON lines.
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"user":1,"song":', "truncated"),
+        ('{"user":1,"song":true}', "got `bool` - at `$.song`"),
+        ('{"user":1,"song":[2]}', "got `array` - at `$.song`"),
+        ("[1,2]", "got `array`"),
+        ("1,2", "Expected `object`"),
+    ],
+)
+def test_a_line_that_is_no_object_of_text_and_numbers_is_refused_with_its_number(tmp_path: Path, line: str, said: str):
+    message = refusal(a_file(tmp_path / "a.jsonl", f'{{"user":1,"song":2}}\n\n{line}\n'))
+
+    assert "in data row 2" in message
+    assert said in message or "malformed" in message
+
+
+def test_fields_in_json_lines_may_be_null_or_missing_or_text_for_numbers(tmp_path: Path):
+    content = '\ufeff{"user":1,"song":2,"title":null,"plays":"3","track_name":4}\r\n\n{"user":1,"song":3,"plays":1.5}\n'
+
+    found = batch(a_file(tmp_path / "a.ndjson", content))
+
+    assert found.tracks == [Track("2", "4", "", ""), Track("3", "", "", "")]
+    assert found.titles == [""]
+    assert found.counts is not None
+    assert found.counts.tolist() == [3, 1.5]
+
+
+def test_json_lines_that_are_not_utf8_are_to_be_converted(tmp_path: Path):
+    content = '{"user":1,"song":2}\n{"user":1,"song":"ö"}\n'.encode("latin-1")
+
+    assert "not UTF-8 in data row 2; convert it" in refusal(a_file(tmp_path / "a.jsonl", content))
+
+
+# Parquet.
+
+
+def test_a_parquet_file_of_no_rows_yields_nothing(tmp_path: Path):
+    assert batches(a_parquet(tmp_path / "a.parquet", user=[], song=[])) == []
+
+
+def test_fields_in_parquet_may_be_null(tmp_path: Path):
+    path = a_parquet(tmp_path / "a.parquet", user=["u"], song=["s"], title=[None], song_name=pl.Series([None]), pos=[1])
+
+    found = batch(path)
+
+    assert found.tracks == [Track("s", "", "", "")]
+    assert found.titles == [""]
+
+
+def test_columns_of_lists_are_refused(tmp_path: Path):
+    said = refusal(a_parquet(tmp_path / "a.parquet", user=["u"], song=[["a", "b"]]))
+
+    assert "List(String) in its column 'song'; text or numbers were expected for the track" in said
+
+
+def test_a_count_that_is_a_date_is_refused(tmp_path: Path):
+    dates = pl.Series([1], dtype=pl.Date)
+
+    assert "numbers were expected for the count" in refusal(
+        a_parquet(tmp_path / "a.parquet", user=["u"], song=["a"], plays=dates)
+    )
+
+
+def test_a_parquet_file_that_is_none_or_cut_short_is_told_as_such(tmp_path: Path):
+    whole = a_parquet(tmp_path / "a.parquet", user=["u"] * 99, song=["a"] * 99).read_bytes()
+
+    assert "not a whole Parquet file" in refusal(a_file(tmp_path / "a.parquet", whole[:-20]))
+    assert "not a whole Parquet file" in refusal(a_file(tmp_path / "a", whole[: len(whole) // 2]))
+    assert "not a Parquet file" in refusal(a_file(tmp_path / "a.parquet", "user,song\n1,2\n"))
+    assert "not a Parquet file" in refusal(a_file(tmp_path / "a.parquet", b""))
+
+
+def test_a_parquet_file_damaged_anywhere_is_refused_or_read_and_never_a_traceback(tmp_path: Path):
+    whole = a_parquet(tmp_path / "a.parquet", user=["u", "v"] * 9, song=["a", "b", "c"] * 6).read_bytes()
+    for place in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        with contextlib.suppress(BadInput):
+            list(read([a_file(tmp_path / "a.parquet", bytes(damaged))]))

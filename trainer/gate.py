@@ -1,0 +1,191 @@
+"""Whether a trained version may take the place of the published one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.challenge import Task
+from trainer.evaluate import Scores, difference, interval
+
+TOLERANCE = 0.02
+GATED = ("ndcg", "r_precision")
+OVERLAPS = (10, 50, 100, 500)
+
+# Below these shares of what the published version has, something is wrong with the data rather than with the model.
+LEAST_CATALOGUE, LEAST_COVERAGE, LEAST_OF_RECORD = 0.5, 0.5, 0.5
+# So many playlists are needed to judge a version by itself, and not only beside another on the same playlists.
+RECORD_PLAYLISTS = 30
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """
+    How one version answered the tasks of the gate.
+
+    Attributes:
+        version: its name.
+        n_items: how many tracks, or artists, it knows.
+        answers: ids, best first, for each task.
+        scores: what they are worth.
+        recorded: the NDCG that it was published with; None where there was none.
+    """
+
+    version: str
+    n_items: int
+    answers: Sequence[Sequence[str]]
+    scores: Scores
+    recorded: float | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a mean, as a share of what it was, and its 95 % interval by a paired bootstrap over the playlists."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:+.1%} [{self.low:+.1%}, {self.high:+.1%}]"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """
+    What the gate found.
+
+    Attributes:
+        passed: whether the trained version may be published.
+        reason: why, in one line.
+        against: the published version that it was compared with; None where there was none to compare with.
+        playlists: on how many playlists they were compared.
+        changes: from the published version to the trained one, by measure.
+        overlap: the share of the first k of their answers that both gave, by k.
+    """
+
+    passed: bool
+    reason: str
+    against: str | None = None
+    playlists: int = 0
+    changes: Mapping[str, Change] | None = None
+    overlap: Mapping[int, float] | None = None
+
+    def content(self) -> dict[str, Any]:
+        """As plain values that JSON can hold."""
+        return asdict(self)
+
+
+def find_broken(tasks: Sequence[Task], answers: Sequence[Sequence[str]], k: int, n_items: int) -> str | None:
+    """
+    What breaks the never-empty contract: *k* distinct ids and no seed for each task, as far as the catalogue goes.
+
+    Returns:
+        None where nothing does.
+    """
+    for task, answer in zip(tasks, answers, strict=True):
+        seeds = {seed.id for seed in task.seeds}
+        if len(answer) < min(k, n_items - len(seeds)):
+            return f"playlist {task.pid} was answered with {len(answer)} of {k}"
+        if len(set(answer)) < len(answer) or seeds.intersection(answer):
+            return f"playlist {task.pid} was answered with a seed, or with one thing twice"
+    return None
+
+
+def find_collapse(trained_items: int, published_items: int) -> str | None:
+    """What is wrong with a catalogue of *trained_items* after one of *published_items*; None where nothing is."""
+    if trained_items < LEAST_CATALOGUE * published_items:
+        return f"the catalogue fell from {published_items:,} to {trained_items:,}; are the data complete?"
+    return None
+
+
+def compare(trained: Answered, published: Answered, tolerance: float, seed: int) -> Verdict:
+    """
+    Compare *trained* with *published* on the same tasks, of playlists that neither was trained on.
+
+    Args:
+        trained, published: their answers.
+        tolerance: a fall of NDCG or R-precision up to this share is let pass.
+        seed: of the bootstrap.
+    """
+    changes = {name: _change(trained.scores.values[name], published.scores.values[name], seed) for name in GATED}
+    verdict = Verdict(
+        passed=True,
+        reason="",
+        against=published.version,
+        playlists=len(trained.answers),
+        changes=changes,
+        overlap={k: _overlap(trained.answers, published.answers, k) for k in OVERLAPS},
+    )
+    fault = _collapse(trained, published) or _fall(trained, published, changes, tolerance)
+    ndcg, before = (float(version.scores.values["ndcg"].mean()) for version in (trained, published))
+    told = f"NDCG {ndcg:.4f} against {before:.4f} of {published.version} ({changes['ndcg']})"
+    return _decided(verdict, fault, f"{told} on {verdict.playlists:,} playlists")
+
+
+def compare_with_record(trained: Answered, version: str, recorded: float, tolerance: float, seed: int) -> Verdict:
+    """
+    Compare *trained* with what was *recorded* for the published *version*, which has since been trained on the tasks.
+
+    As playlists are held out by a hash of their ids, the record was mostly made on the same ones.
+    """
+    ndcg = trained.scores.values["ndcg"]
+    value, low, high = (float(found) / recorded - 1 for found in (ndcg.mean(), *interval(ndcg, seed)))
+    change = Change(value, low, high)
+    fault = None
+    if value < -tolerance and high < 0:
+        fault = f"NDCG fell from the {recorded:.4f} recorded for {version} to {ndcg.mean():.4f} ({change})"
+    told = f"NDCG {ndcg.mean():.4f} against the {recorded:.4f} recorded for {version}"
+    return _decided(Verdict(True, "", version), fault, f"{told}, which has been trained on what is held out now")
+
+
+def _decided(verdict: Verdict, fault: str | None, otherwise: str) -> Verdict:
+    return Verdict(**{**vars(verdict), "passed": fault is None, "reason": fault or otherwise})
+
+
+def _collapse(trained: Answered, published: Answered) -> str | None:
+    """What looks like broken data rather than a worse model."""
+    distinct, before = (len({id_ for answer in version.answers for id_ in answer}) for version in (trained, published))
+    if distinct < LEAST_COVERAGE * before:
+        return f"coverage fell: the same playlists are answered with {distinct:,} different ids instead of {before:,}"
+    ndcg = float(published.scores.values["ndcg"].mean())
+    if (
+        published.recorded
+        and len(published.answers) >= RECORD_PLAYLISTS
+        and ndcg < LEAST_OF_RECORD * published.recorded
+    ):
+        return (
+            f"the held-out playlists are not like those before: {published.version} has an NDCG of {ndcg:.4f} on them "
+            f"and had {published.recorded:.4f}; are the data sound?"
+        )
+    return None
+
+
+def _fall(trained: Answered, published: Answered, changes: Mapping[str, Change], tolerance: float) -> str | None:
+    for name, change in changes.items():
+        if change.value < -tolerance and change.high < 0:
+            now, before = (float(version.scores.values[name].mean()) for version in (trained, published))
+            return (
+                f"{name} fell from {before:.4f} to {now:.4f} ({change}) on {len(trained.answers):,} playlists that "
+                f"neither version was trained on; {tolerance:.1%} is tolerated"
+            )
+    return None
+
+
+def _change(after: Floats, before: Floats, seed: int) -> Change:
+    if not before.any():
+        return Change(0.0, 0.0, 0.0)  # nothing can fall
+    value, low, high = (found / before.mean() for found in difference(after, before, seed))
+    return Change(float(value), float(low), float(high))
+
+
+def _overlap(answers: Sequence[Sequence[str]], others: Sequence[Sequence[str]], k: int) -> float:
+    shares = [
+        len(set(answer[:k]) & set(other[:k])) / max(len(answer[:k]), 1)
+        for answer, other in zip(answers, others, strict=True)
+    ]
+    return float(np.mean(shares))
