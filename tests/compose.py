@@ -21,8 +21,8 @@ PORT = 18000
 UP_WITHIN_S = 1200
 
 
-def compose(*arguments: str, data: Path | None = None) -> str:
-    environment = {**os.environ, "SEGUE_PORT": str(PORT), "COMPOSE_PROJECT_NAME": "segue-test"}
+def compose(*arguments: str, data: Path | None = None, **settings: str) -> str:
+    environment = {**os.environ, "SEGUE_PORT": str(PORT), "COMPOSE_PROJECT_NAME": "segue-test", **settings}
     environment |= {"SEGUE_DATA": str(data)} if data else {}
     done = subprocess.run(
         ["docker", "compose", *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
@@ -41,7 +41,7 @@ def service() -> Iterator[httpx.Client]:
             yield client
     finally:
         print(compose("logs", "--no-color", "--tail", "30"))
-        compose("--profile", "trainer", "down", "--volumes", "--timeout", "5")
+        compose("--profile", "trainer", "--profile", "retrain", "down", "--volumes", "--timeout", "5")
 
 
 def wait_until_ready(client: httpx.Client) -> str:
@@ -93,10 +93,33 @@ def test_the_trainer_retrains_from_the_users_files_and_a_restart_serves_them(ser
     synthesize(tmp_path / "data" / "mine", 300, seed=5)
 
     run = ("--profile", "trainer", "run", "--build", "--rm", "-T", "trainer")
-    said = compose(*run, "train", "/data/mine", "--profile", "small", "--factors", "16", data=tmp_path / "data")
+    # Three hundred playlists after ten thousand are what the gate is there to refuse.
+    options = ("--profile", "small", "--factors", "16", "--force")
+    said = compose(*run, "train", "/data/mine", *options, data=tmp_path / "data")
     compose("restart", "--timeout", "5", "service")
 
     assert wait_until_ready(service) == said.split()[-1] != before
+
+
+def test_the_schedule_retrains_again_and_again_and_stops_cleanly(service: httpx.Client, tmp_path: Path):
+    synthesize(tmp_path / "data" / "mine", 300, seed=5)
+    settings = {
+        "SEGUE_RETRAIN_EVERY_S": "1",
+        "SEGUE_RETRAIN_KEEP": "2",
+        "SEGUE_RETRAIN_OPTIONS": "--profile small --factors 16",
+    }
+
+    compose("--profile", "retrain", "up", "--build", "--detach", "retrain", data=tmp_path / "data", **settings)
+    deadline = time.monotonic() + UP_WITHIN_S
+    while (said := compose("logs", "--no-color", "retrain")).count("ended with exit code 0") < 3:
+        assert time.monotonic() < deadline, said
+        time.sleep(1)
+    assert "began from" in said
+    compose("stop", "--timeout", "30", "retrain", data=tmp_path / "data")
+
+    assert json.loads(compose("ps", "--all", "--format", "json", "retrain"))["ExitCode"] == 0
+    listed = compose("--profile", "trainer", "run", "--rm", "-T", "trainer", "models", "list").splitlines()
+    assert len(listed) - 1 <= 2 + 2  # those kept, one published since, and one that the service has open
 
 
 def test_up_again_keeps_what_is_published(service: httpx.Client):

@@ -14,6 +14,7 @@ from trainer import pipeline
 from trainer.config import FULL, PROFILES, Configs, TrainingConfig, read_config
 from trainer.errors import Refused, TrainerError
 from trainer.gate import TOLERANCE
+from trainer.sources.listeners import synthesize_listeners
 from trainer.sources.synthetic import synthesize
 from trainer.threads import abandoned
 from trainer.tune import Budget
@@ -108,11 +109,13 @@ def parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list, show, verify, roll back and prune versions")
     _add_model_commands(models.add_subparsers(dest="models_command", required=True, metavar="COMMAND"))
 
-    synthetic = commands.add_parser("synthesize", help="write a planted world in the Million Playlist Dataset's format")
-    synthetic.add_argument("out", type=Path, metavar="OUT", help="a directory, or a zip file where the name ends so")
-    synthetic.add_argument("--playlists", type=int, required=True, metavar="N", help="1 to 1,000,000")
+    synthetic = commands.add_parser("synthesize", help="write a planted world of playlists, or of listeners")
+    synthetic.add_argument("out", type=Path, metavar="OUT", help="a directory or a .zip; of listeners a .tsv")
+    world = synthetic.add_mutually_exclusive_group(required=True)
+    world.add_argument("--playlists", type=int, metavar="N", help="1 to 1,000,000, as the Million Playlist Dataset")
+    world.add_argument("--listeners", type=int, metavar="N", help="1 to 1,000,000, as Last.fm 360K")
     synthetic.add_argument("--seed", type=int, default=0, help="the same seed makes the same world (default: 0)")
-    synthetic.set_defaults(run=lambda options: synthesize(options.out, options.playlists, options.seed))
+    synthetic.set_defaults(run=_synthesize)
     return top
 
 
@@ -243,6 +246,13 @@ def _train(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     print(pipeline.evaluate(options.data, _configs(options), options.out, options.columns))
+
+
+def _synthesize(options: argparse.Namespace) -> None:
+    if options.listeners is not None:
+        synthesize_listeners(options.out, options.listeners, options.seed)
+    else:
+        synthesize(options.out, options.playlists, options.seed)
 
 
 def _tune(options: argparse.Namespace) -> None:

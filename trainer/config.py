@@ -27,14 +27,14 @@ class TrainingConfig:
     """
 
     factors: int = _number(128, "length of the vectors", 1, 4096)
-    alpha: float = _number(20.0, "confidence in a feature of strength r is 1 + alpha * r", 0.0)
-    regularization: float = _number(0.05, "lambda, the weight of short vectors", 1e-6)
+    alpha: float = _number(24.0, "confidence in a feature of strength r is 1 + alpha * r", 0.0)
+    regularization: float = _number(0.07, "lambda, the weight of short vectors", 1e-6)
     iterations: int = _number(8, "of alternating least squares, from nothing", 1, 1000)
     warm_iterations: int = _number(1, "of alternating least squares, from the published vectors", 1, 1000)
-    beta: float = _number(0.2, "share of the artist's vector in a track's ranking vector", 0.0)
+    beta: float = _number(0.24, "share of the artist's vector in a track's ranking vector", 0.0)
     artist_weight: float = _number(1.0, "strength of an artist, times f(its tracks or plays)", 0.0)
-    title_weight: float = _number(1.0, "strength of a title and of each of its words", 0.0)
-    gram_weight: float = _number(0.3, "strength of a title's 4-grams, as a share of title-weight", 0.0)
+    title_weight: float = _number(0.45, "strength of a title and of each of its words", 0.0)
+    gram_weight: float = _number(0.22, "strength of a title's 4-grams, as a share of title-weight", 0.0)
     weighting: Weighting = field(
         default="log", metadata={"help": "f, which makes counts strengths", "choices": WEIGHTINGS}
     )

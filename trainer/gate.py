@@ -121,7 +121,7 @@ def compare(trained: Answered, published: Answered, tolerance: float, seed: int)
         changes=changes,
         overlap={k: _overlap(trained.answers, published.answers, k) for k in OVERLAPS},
     )
-    fault = _collapse(trained, published) or _fall(trained, published, changes, tolerance)
+    fault = _fall(trained, published, changes, tolerance) or _collapse(trained, published)
     ndcg, before = (float(version.scores.values["ndcg"].mean()) for version in (trained, published))
     told = f"NDCG {ndcg:.4f} against {before:.4f} of {published.version} ({changes['ndcg']})"
     return _decided(verdict, fault, f"{told} on {verdict.playlists:,} playlists")

@@ -1,6 +1,6 @@
 """The search for numbers that fit the data best: Optuna's, or a plain grid."""
 
-import math
+import itertools
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.samplers import BaseSampler, GridSampler, TPESampler
+from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from service.engine import WEIGHTINGS, Recommender
@@ -156,14 +156,28 @@ def _open(
 ) -> optuna.Study:
     """The study called *name* in *path*; different data, or another grid, have a study of their own there."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler: BaseSampler = GridSampler(grid, seed=config.seed) if grid else TPESampler(seed=config.seed)
     study = optuna.create_study(
-        storage=f"sqlite:///{path}", study_name=name, sampler=sampler, direction="maximize", load_if_exists=True
+        storage=f"sqlite:///{path}",
+        study_name=name,
+        sampler=TPESampler(seed=config.seed, multivariate=True),
+        direction="maximize",
+        load_if_exists=True,
     )
-    if not grid and not study.trials:  # begin where we are
-        begin = {key: value for key, value in asdict(config).items() if key in space}
-        study.enqueue_trial({key: value for key, value in begin.items() if space[key]._contains(value)})
+    if grid:
+        for params in _untried(study, grid):
+            study.enqueue_trial(params)
+    elif not study.trials:  # begin where we are
+        study.enqueue_trial({key: value for key, value in asdict(config).items() if key in space})
     return study
+
+
+def _untried(study: optuna.Study, grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """The combinations of *grid* that no trial has tried or is about to; a trial that was killed has not."""
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.WAITING)
+    trials = study.get_trials(deepcopy=False, states=states)
+    tried = [trial.params or trial.system_attrs["fixed_params"] for trial in trials]
+    combinations = (dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values()))
+    return [params for params in combinations if params not in tried]
 
 
 def _completed(study: optuna.Study) -> list[FrozenTrial]:
@@ -172,7 +186,7 @@ def _completed(study: optuna.Study) -> list[FrozenTrial]:
 
 def _ended(study: optuna.Study, grid: Mapping[str, Sequence[Any]], budget: Budget, started: float) -> bool:
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    if grid and len(ended) >= math.prod(len(values) for values in grid.values()):
+    if grid and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         return True
     if budget.trials is not None and len(ended) >= budget.trials:
         return True

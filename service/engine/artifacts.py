@@ -4,6 +4,8 @@ One version of a model as a directory of files: written, described, verified and
 `docs/artifacts.md` lists each file with its dtype, shape and meaning.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -312,6 +314,7 @@ class Artifacts:
         vectors: float32, shape (n_features, n_factors). Y.
         gram: float32, shape (n_factors, n_factors). Y'Y + lambda I.
         candidates: the tracks and the artists.
+        lease: a descriptor that holds the version's shared lock, as long as it is in use.
     """
 
     directory: Path
@@ -321,16 +324,26 @@ class Artifacts:
     vectors: Floats
     gram: Floats
     candidates: Mapping[Kind, Candidates]
+    lease: int
 
     @classmethod
     def open(cls, directory: Path) -> Self:
         """
-        Verify and open the version in *directory*.
+        Verify and open the version in *directory*; until it is closed it counts as in use.
 
         Raises:
             ModelError: it is missing, damaged or of another format.
         """
         manifest = Manifest.read(directory)
+        lease = _lease(directory)
+        try:
+            return cls._verified(directory, manifest, lease)
+        except BaseException:
+            os.close(lease)
+            raise
+
+    @classmethod
+    def _verified(cls, directory: Path, manifest: Manifest, lease: int) -> Self:
         manifest.verify(directory)
         shape = manifest.shape
         try:
@@ -341,10 +354,34 @@ class Artifacts:
         except (OSError, ValueError, KeyError) as error:
             raise CorruptModel(f"{directory} does not hold what its manifest says: {error}") from error
         space = FeatureSpace(arrays["track_artists"], shape.artists, shape.words, shape.grams, weights)
-        return cls(directory, manifest, catalogue, space, arrays["vectors"], np.array(arrays["gram"]), candidates)
+        return cls(
+            directory, manifest, catalogue, space, arrays["vectors"], np.array(arrays["gram"]), candidates, lease
+        )
 
     def close(self) -> None:
         self.catalogue.close()
+        os.close(self.lease)
+
+
+def in_use(directory: Path) -> bool:
+    """Whether any process on this machine has the version in *directory* open."""
+    with (directory / MANIFEST).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _lease(directory: Path) -> int:
+    """A shared lock on the version in *directory*: it takes no right to write, and ends with the process."""
+    try:
+        descriptor = os.open(directory / MANIFEST, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise CorruptModel(f"{directory} went away while it was opened: {error}") from error
+    with contextlib.suppress(OSError):  # a file system without locks serves too
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
 
 
 def _rows(shape: Shape, kind: Kind) -> slice:

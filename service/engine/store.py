@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.engine.artifacts import MANIFEST
+from service.engine.artifacts import MANIFEST, in_use
 from service.engine.errors import NoModel, StoreBusy
 
 CURRENT = "CURRENT"
@@ -104,15 +104,13 @@ class Store:
 
     def prune(self, keep: int) -> list[str]:
         """
-        Remove all but the newest *keep* versions; the current one stays whatever its age.
-
-        A process that serves a removed version goes on: its files are mapped, and go when it lets go of them.
+        Remove all but the newest *keep* versions; the current one, and any that a process has open, stays.
 
         Returns:
             The names of those removed.
         """
         kept = {*self.versions()[-keep:], self.current().name}
-        pruned = [version for version in self.versions() if version not in kept]
+        pruned = [version for version in self.versions() if version not in kept and not in_use(self.root / version)]
         for version in pruned:
             # Out of sight first, so that a version is there whole or not at all.
             hidden = (self.root / version).rename(self.root / f"{STAGING}{version}")

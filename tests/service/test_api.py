@@ -271,3 +271,55 @@ def assert_problem(response: Any, status: int, said: str) -> None:
     assert problem["status"] == status
     assert said in problem["detail"], problem
     assert len(response.content) < 10_000
+
+
+def test_artists_are_recommended_where_they_are_asked_for(client: TestClient, ids: list[str]):
+    for body, strategy in (({"tracks": ids[:5]}, "fold-in"), ({"title": "jazz"}, "fold-in"), ({}, "popular")):
+        answer = recommend(client, **body, kind="artists", k=7)
+        assert set(answer) == {"model", "strategy", "unknown", "artists"}
+        assert (answer["strategy"], len(answer["artists"])) == (strategy, 7)
+        assert set(answer["artists"][0]) == {"id", "name", "score"}
+
+
+def test_artists_may_come_with_plays(client: TestClient, recommender: Recommender):
+    name = recommender.popular_artists(1)[0].name
+
+    answer = recommend(
+        client, artists=[{"artist": name, "count": 500}, "nobody", {"artist": "nor me", "count": 1}], k=3
+    )
+    assert answer["strategy"] == "fold-in"
+    assert answer["unknown"]["artists"] == ["nobody", "nor me"]
+
+
+@pytest.mark.parametrize(
+    ("artists", "field"),
+    [
+        ([5], "body.artists.0"),
+        ([None], "body.artists.0"),
+        ([["a"]], "body.artists.0"),
+        ([{"artist": "a"}], "body.artists.0.plays.count"),
+        ([{"artist": "a", "count": 0}], "body.artists.0.plays.count"),
+        ([{"artist": "a", "count": -1}], "body.artists.0.plays.count"),
+        ([{"artist": "a", "count": 1.5}], "body.artists.0.plays.count"),
+        ([{"artist": "a", "count": 10**10}], "body.artists.0.plays.count"),
+        ([{"artist": 1, "count": 1}], "body.artists.0.plays.artist"),
+        ([{"artist": "a", "count": 1, "x": 1}], "body.artists.0.plays.x"),
+    ],
+)
+def test_a_mention_that_is_none_is_refused_by_its_place(client: TestClient, artists: list[Any], field: str):
+    response = client.post("/recommend", json={"artists": artists})
+
+    assert response.status_code == 422
+    assert [fault["field"] for fault in response.json()["errors"]] == [field]
+
+
+def test_artists_are_searched_where_they_are_asked_for(client: TestClient, recommender: Recommender):
+    artist = recommender.popular_artists(1)[0]
+
+    found = client.get("/search", params={"q": artist.name, "kind": "artists"}).json()["artists"]
+    assert found[0] == {"id": artist.id, "name": artist.name, "popularity": artist.popularity}
+
+
+def test_a_kind_that_is_none_is_refused(client: TestClient):
+    assert client.post("/recommend", json={"kind": "albums"}).status_code == 422
+    assert client.get("/search", params={"q": "x", "kind": "albums"}).status_code == 422

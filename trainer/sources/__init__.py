@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from trainer.errors import BadInput
-from trainer.progress import progress
+from trainer.progress import progress, say
 from trainer.sources import lastfm, mpd, table
+from trainer.sources.blocks import ZIP_MAGIC, head
 from trainer.sources.records import Artist, Interactions, Playlist, Slice, Track
+from trainer.sources.roles import check_roles
 
 __all__ = ["Artist", "Interactions", "Playlist", "Slice", "Track", "read"]
 
@@ -27,12 +29,12 @@ def read(paths: Sequence[Path], columns: Mapping[str, str] | None = None) -> Ite
 
     Args:
         paths: files and directories, each of any format.
-        columns: in tables, the column for a role (see `table.NAMES`); roles that are left out are found by name.
+        columns: in tables, the column for a role (see `roles.NAMES`); roles that are left out are found by name.
 
     Raises:
         BadInput: one of them does not exist or cannot be read.
     """
-    table.check_roles(columns)
+    check_roles(columns)
     slices = [slice_ for path in paths for slice_ in _slices(path, columns)]
     with progress(sum(slice_.size for slice_ in slices), "reading", "B", in_bytes=True) as bar:
         for slice_ in slices:
@@ -44,6 +46,9 @@ def read(paths: Sequence[Path], columns: Mapping[str, str] | None = None) -> Ite
                     bar.update(step)
                     left -= step
             bar.update(left)
+    for slice_ in slices:  # not while the bar stands in the line
+        for note in slice_.notes:
+            say(f"{slice_.name}: {note}")
 
 
 def _slices(path: Path, columns: Mapping[str, str] | None) -> list[Slice]:
@@ -63,7 +68,7 @@ def _may_be_slices(path: Path) -> bool:
     if path.is_dir():
         return any(file.name.lower().endswith(mpd.SUFFIXES) for file in path.rglob("*"))
     named = path.name.lower().endswith((*mpd.SUFFIXES, ".zip"))
-    return named or table.head(path).lstrip().startswith((b"{", b"[", mpd.ZIP_MAGIC))
+    return named or head(path).lstrip().startswith((b"{", b"[", ZIP_MAGIC))
 
 
 def _items(slice_: Slice) -> Iterable[Playlist | Interactions]:

@@ -10,30 +10,28 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path, PurePath
 
 import polars as pl
 
 from trainer.errors import BadInput
-from trainer.progress import say
-from trainer.sources.mpd import DAMAGED, GZIP_MAGIC, ZIP_MAGIC
-from trainer.sources.records import Interactions, Slice
-from trainer.sources.table import (
+from trainer.sources.batches import Tally, table_slice
+from trainer.sources.blocks import (
+    GZIP_MAGIC,
     POLARS_ERRORS,
+    ZIP_MAGIC,
     Chunks,
-    Delimited,
     Frames,
-    Tally,
-    batches,
     chunks,
-    delimited_frames,
     head,
     pieces,
     starts_with,
     unpacking,
     whole_lines,
 )
+from trainer.sources.delimited import Delimited, delimited_frames
+from trainer.sources.mpd import DAMAGED
+from trainer.sources.records import Slice
 
 PLAYS_2K, ARTISTS_2K = "user_artists.dat", "artists.dat"
 HEADER_2K = ["userid", "artistid", "weight"]
@@ -73,7 +71,7 @@ def _slices_2k(path: Path) -> list[Slice]:
     names = path.with_name(ARTISTS_2K)
     if not names.is_file():
         raise BadInput(f"{names} is missing; it holds the names of the artists of {PLAYS_2K}")
-    return [Slice(str(path), path.stat().st_size, lambda: _read_2k(chunks(path), names.read_bytes(), str(path)))]
+    return [table_slice(path, lambda tally: _frames_2k(chunks(path), names.read_bytes(), tally.name))]
 
 
 def _zip_slices_2k(path: Path) -> list[Slice]:
@@ -82,7 +80,7 @@ def _zip_slices_2k(path: Path) -> list[Slice]:
         return []
     if ARTISTS_2K not in members:
         raise BadInput(f"{path} holds {PLAYS_2K} without {ARTISTS_2K}, the names of its artists; fetch it again")
-    return [Slice(str(path), path.stat().st_size, partial(_read_zip_2k, path, members[PLAYS_2K], members[ARTISTS_2K]))]
+    return [table_slice(path, lambda _: _zip_frames_2k(path, members[PLAYS_2K], members[ARTISTS_2K]))]
 
 
 def _zip_members(path: Path) -> list[str]:
@@ -94,18 +92,19 @@ def _zip_members(path: Path) -> list[str]:
         return []
 
 
-def _read_zip_2k(path: Path, plays: str, artists: str) -> Iterator[Interactions]:
+def _zip_frames_2k(path: Path, plays: str, artists: str) -> Frames:
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked, names = archive.read(plays), archive.read(artists)
     except DAMAGED as error:
         raise BadInput(f"{path} cannot be unpacked: {error}; fetch it again") from error
-    return _read_2k([(unpacked, path.stat().st_size)], names, str(path))
+    return _frames_2k([(unpacked, path.stat().st_size)], names, str(path))
 
 
-def _read_2k(plays: Chunks, artists: bytes, name: str) -> Iterator[Interactions]:
+def _frames_2k(plays: Chunks, artists: bytes, name: str) -> Frames:
     names = _names_2k(artists)
-    return batches(_named(delimited_frames(plays, FORM_2K, name), names), Tally(name))
+    for frame, size in delimited_frames(plays, FORM_2K, name):
+        yield frame.join(names, on="artist", how="left", maintain_order="left").fill_null(""), size
 
 
 def _names_2k(artists: bytes) -> pl.DataFrame:
@@ -116,11 +115,6 @@ def _names_2k(artists: bytes) -> pl.DataFrame:
     names = {row[0]: row[1] for row in fields if len(row) > 1 and row[0].isdigit()}
     columns = {"artist": list(names), "artist_name": list(names.values())}
     return pl.DataFrame(columns, schema={"artist": pl.String, "artist_name": pl.String})
-
-
-def _named(frames: Frames, names: pl.DataFrame) -> Frames:
-    for frame, size in frames:
-        yield frame.join(names, on="artist", how="left", maintain_order="left").fill_null(""), size
 
 
 def _header(start: bytes) -> list[str]:
@@ -138,14 +132,14 @@ def _slices_360k(path: Path) -> list[Slice]:
         return [_slice_360k(found[0])] if found else []
     start = head(path)
     if _is_tar(path, start):
-        return [Slice(str(path), path.stat().st_size, lambda: _read_360k(_tar_chunks(path), str(path)))]
+        return [table_slice(path, lambda tally: _frames_360k(_tar_chunks(path), tally))]
     named = path.name.lower() in (PLAYS_360K, f"{PLAYS_360K}.gz")
     first = b"\n".join(start.split(b"\n")[:LINES_TO_RECOGNISE])
     return [_slice_360k(path)] if named or LINE_360K.search(first) else []
 
 
 def _slice_360k(path: Path) -> Slice:
-    return Slice(str(path), path.stat().st_size, lambda: _read_360k(chunks(path), str(path)))
+    return table_slice(path, lambda tally: _frames_360k(chunks(path), tally))
 
 
 def _is_tar(path: Path, start: bytes) -> bool:
@@ -166,20 +160,16 @@ def _tar_chunks(path: Path) -> Iterator[tuple[bytes, int]]:
     raise BadInput(f"{path} holds no {PLAYS_360K}, the one table that is read from a tar file")
 
 
-def _read_360k(some: Chunks, name: str) -> Iterator[Interactions]:
-    return batches(_frames_360k(some, name), Tally(name))
-
-
-def _frames_360k(some: Chunks, name: str) -> Frames:
+def _frames_360k(some: Chunks, tally: Tally) -> Frames:
     """
-    The lines that can be used, as rows; says at the end how many could not.
+    The lines that can be used, as rows; notes at the end how many could not.
 
     Raises:
         BadInput: more of them than one in a hundred are malformed.
     """
     lines = malformed = nameless = 0
     first = ""
-    for block, size in whole_lines(some, name):
+    for block, size in whole_lines(some, tally.name):
         frame = _fields_360k(block)
         good, named = frame["good"], (frame["artist"] != "") | (frame["artist_name"] != "")
         if not good.all():
@@ -191,13 +181,13 @@ def _frames_360k(some: Chunks, name: str) -> Frames:
         yield frame.filter(good & named).drop("good", "line"), size
     if malformed > MOST_MALFORMED * lines:
         raise BadInput(
-            f"{name} has {malformed:,} malformed lines of {lines:,}, the first at {first}; "
+            f"{tally.name} has {malformed:,} malformed lines of {lines:,}, the first at {first}; "
             f"a user's 40 hex digits, an id, an artist and plays were expected, with tabs between"
         )
     if malformed:
-        say(f"{name}: passed over {malformed:,} malformed line{'s' * (malformed > 1)}, the first at {first}")
+        tally.notes.append(f"passed over {malformed:,} malformed line{'s' * (malformed > 1)}, the first at {first}")
     if nameless:
-        say(f"{name}: passed over {nameless:,} line{'s' * (nameless > 1)} without an artist")
+        tally.notes.append(f"passed over {nameless:,} line{'s' * (nameless > 1)} without an artist")
 
 
 def _fields_360k(block: bytes) -> pl.DataFrame:

@@ -18,13 +18,11 @@ from typing import Annotated
 import msgspec
 
 from trainer.errors import BadInput
+from trainer.sources.blocks import BYTE_ORDER_MARK, GZIP_MAGIC, ZIP_MAGIC, starts_with
 from trainer.sources.records import Playlist, Slice, Track
 
 SUFFIXES = (".json", ".json.gz")
 SLICE_PREFIX = "mpd.slice."
-GZIP_MAGIC = b"\x1f\x8b"
-ZIP_MAGIC = b"PK\x03\x04"
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 # What the standard library raises on archives that are damaged, in one way or another.
 DAMAGED = (
@@ -72,7 +70,7 @@ def slices(path: Path) -> list[Slice]:
     if path.is_dir():
         names = _slice_names(str(file) for file in path.rglob("*") if file.is_file())
         found = [_file_slice(Path(name)) for name in names]
-    elif path.suffix.lower() == ".zip" or _starts_with(path, ZIP_MAGIC):
+    elif path.suffix.lower() == ".zip" or starts_with(path, ZIP_MAGIC):
         found = list(_zip_slices(path))
     else:
         found = [_file_slice(path)]
@@ -129,11 +127,6 @@ def _slice_names(paths: Iterable[str]) -> list[str]:
 def _natural(name: str) -> list[tuple[int, str]]:
     """A sorting key by which slice 2000 comes before slice 10000."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def _starts_with(path: Path, magic: bytes) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(magic)) == magic
 
 
 def _file_slice(path: Path) -> Slice:

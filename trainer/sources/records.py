@@ -1,7 +1,7 @@
 """What every source yields, whatever its format."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -71,8 +71,10 @@ class Slice:
         name: where it lies, for a person.
         size: its size in bytes, as `read` will take them.
         read: reads its playlists, or the rows of its table.
+        notes: what is to be said of it once it has been read.
     """
 
     name: str
     size: int
     read: Callable[[], Iterable[Playlist | Interactions]]
+    notes: list[str] = field(default_factory=list)

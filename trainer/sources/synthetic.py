@@ -153,7 +153,7 @@ class World:
 
     def artist(self, track: int) -> int:
         """The number of the artist of the track with number *track*; popular artists have more tracks."""
-        place = _zipf(np.array([_share(self.seed, TRACK_STREAM, track)]), self.scene_artists, 3)[0]
+        place = zipf(np.array([_share(self.seed, TRACK_STREAM, track)]), self.scene_artists, 3)[0]
         return self.scene(track) * self.scene_artists + int(place)
 
     def slice(self, number: int) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class World:
         random = np.random.default_rng((self.seed, number))
         scenes = (random.random(count) ** 1.3 * self.n_scenes).astype(np.int64)
         scenes = scenes * 37 % self.n_scenes  # so that neither a genre's nor a scene's place says how popular it is
-        lengths = np.clip(np.exp(3.9 + 0.75 * _normal(random, count)), 5, 250).astype(np.int64)
+        lengths = np.clip(np.exp(3.9 + 0.75 * normal(random, count)), 5, 250).astype(np.int64)
         tracks = self._tracks(random, np.repeat(scenes, lengths))
         described: dict[int, dict[str, Any]] = {}
         playlists = []
@@ -185,7 +185,7 @@ class World:
         anywhere = (random.random(len(scenes)) * self.n_scenes).astype(np.int64)
         scene = np.where(source < FROM_SCENE, scenes, np.where(source < FROM_SCENE + FROM_GENRE, sibling, anywhere))
         reach = np.where(source < FROM_SCENE + FROM_GENRE, self.scene_tracks, max(5, self.scene_tracks // 50))
-        return np.asarray(scene * self.scene_tracks + _zipf(random.random(len(scenes)), reach, 8))
+        return np.asarray(scene * self.scene_tracks + zipf(random.random(len(scenes)), reach, 8))
 
     def _title(self, random: np.random.Generator, scene: int) -> str:
         kind, theme, mood, style = random.random(4)
@@ -308,18 +308,18 @@ def _member(name: str) -> zipfile.ZipInfo:
     return member
 
 
-def _zipf(shares: NDArray[np.float64], n: Ints | int, offset: float) -> Ints:
+def zipf(shares: NDArray[np.float64], n: Ints | int, offset: float) -> Ints:
     """Ranks from 0 up to *n* with weights near 1 / (rank + *offset*), by the inverse of their cumulative weight."""
     ranks = offset * ((n + offset) / offset) ** shares - offset
     return np.asarray(np.minimum(ranks.astype(np.int64), np.asarray(n) - 1))
 
 
-def _normal(random: np.random.Generator, count: int) -> NDArray[np.float64]:
+def normal(random: np.random.Generator, count: int) -> NDArray[np.float64]:
     """About standard normal, from uniform numbers alone, whose stream numpy promises to keep."""
     return np.asarray(random.random((count, 12)).sum(axis=1) - 6)
 
 
-def _mix(seed: int, stream: int, number: int) -> int:
+def mix(seed: int, stream: int, number: int) -> int:
     """A 64-bit hash of three numbers, after Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators"."""
     mask = 2**64 - 1
     word = (seed * 0x9E3779B97F4A7C15 + stream * 0xBF58476D1CE4E5B9 + number * 0x94D049BB133111EB) & mask
@@ -329,13 +329,13 @@ def _mix(seed: int, stream: int, number: int) -> int:
 
 
 def _share(seed: int, stream: int, number: int) -> float:
-    return _mix(seed, stream, number) / 2**64
+    return mix(seed, stream, number) / 2**64
 
 
 @lru_cache(1 << 16)
 def _uri(seed: int, stream: int, number: int) -> str:
     """22 characters of base 62, as Spotify's ids have."""
-    value = _mix(seed, stream + 100, number) << 64 | _mix(seed, stream + 200, number)
+    value = mix(seed, stream + 100, number) << 64 | mix(seed, stream + 200, number)
     pairs = []
     for _ in range(11):
         value, pair = divmod(value, len(PAIRS))

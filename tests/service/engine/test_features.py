@@ -1,20 +1,21 @@
 """What a playlist says, as features."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine import FeatureSpace, Ragged, Weights
+from service.engine import FeatureSpace, Ragged, Weighting, Weights
 from service.engine.features import Features, normalize_title, title_grams, title_words
 
 # Four tracks: two by artist 0, one by artist 1, one by nobody. Columns: 4 tracks | 2 artists | 2 words | 1 gram.
 ARTISTS = np.array([0, 0, 1, -1], np.int32)
 
 
-def space(**weights: float) -> FeatureSpace:
+def space(**weights: Any) -> FeatureSpace:
     return FeatureSpace(ARTISTS, 2, 2, 1, Weights(**{"alpha": 20, "artist": 1, "title": 1, "gram": 0.3, **weights}))
 
 
@@ -127,3 +128,63 @@ def test_a_ragged_slice_holds_the_same_rows():
 
     assert [part[index].tolist() for index in range(len(part))] == [[], [3], [4, 5, 6]]
     assert part.owners().tolist() == [1, 2, 2, 2]
+
+
+def counted(of: FeatureSpace, tracks: list[list[int]], plays: list[list[float]]) -> Features:
+    return of.features(Ragged.of(tracks, plays))
+
+
+def test_plays_become_strengths_of_a_track_relative_to_one_play():
+    found = as_dict(counted(space(), [[3]], [[15]]), 0)
+
+    assert found == {3: round(math.log(16) / math.log(2), 5)}
+    assert as_dict(counted(space(), [[3]], [[1]]), 0) == {3: 1}
+
+
+def test_plays_of_the_tracks_of_an_artist_add_up():
+    found = as_dict(counted(space(), [[0, 1]], [[3, 4]]), 0)
+
+    assert found[4] == round(math.log(8), 5)
+
+
+@pytest.mark.parametrize(
+    ("weighting", "expected"),
+    [("log", math.log(9)), ("linear", 8), ("bm25", 8 * 101 / (8 + 100 * (0.2 + 0.8 * 10 / 5)))],
+)
+def test_each_weighting_makes_strengths_of_counts(weighting: Weighting, expected: float):
+    of = space(weighting=weighting, mean_length=5.0)
+    artists = Ragged.of([[4, 5]], [[8, 2]])  # a listener of ten plays, where the mean is five
+
+    assert as_dict(of.features(artists), 0)[4] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_length_of_a_playlist_is_that_of_its_tracks_where_it_has_some():
+    of = space(weighting="bm25", mean_length=1.0)
+
+    alone, beside = weigh(of, [[3]]), weigh(of, [[3]], [[0, 1]])
+    assert as_dict(alone, 0)[3] == as_dict(beside, 0)[3] == 1
+
+
+def test_a_count_beyond_the_cap_counts_as_the_cap():
+    capped = space(cap=10.0)
+
+    assert as_dict(counted(capped, [[3]], [[1e9]]), 0) == as_dict(counted(capped, [[3]], [[10]]), 0)
+
+
+def test_counts_of_one_are_no_counts():
+    tracks = [[0, 1, 3], [2]]
+
+    bare, ones = weigh(space(), tracks), counted(space(), tracks, [[1, 1, 1], [1]])
+    for part in ("offsets", "columns", "strengths"):
+        assert (getattr(bare, part) == getattr(ones, part)).all()
+
+
+def test_a_ragged_selection_keeps_rows_and_counts():
+    ragged = Ragged.of([[1, 2], [], [3]], [[5, 6], [], [7]])
+
+    part = ragged.select(np.array([False, True, True]))
+
+    assert [part[index].tolist() for index in range(len(part))] == [[], [3]]
+    assert part.counts is not None
+    assert part.counts.tolist() == [7]
+    assert ragged.slice(1, 3).counts.tolist() == [7]  # type: ignore[union-attr]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.engine import Playlist, PlaylistError, Recommender, UnknownSeed
+from service.engine import Playlist, PlaylistError, Plays, Recommender, UnknownSeed
 from trainer.sources.synthetic import GENRES, World
 
 WORLD = World(1200, seed=1)
@@ -193,3 +193,82 @@ def test_more_neighbours_than_there_are_give_all_there_are(recommender: Recommen
 
     assert len(recommender.similar_tracks([seed.id], shape.tracks + 5)) == shape.tracks - 1
     assert len(recommender.similar_artists([seed.artist.id], shape.artists + 5)) == shape.artists - 1
+
+
+def test_a_playlist_is_continued_with_artists_of_its_genre(recommender: Recommender):
+    (answer,) = recommender.recommend_artists([Playlist(title="late night jazz")], 10)
+
+    of_jazz = {
+        track.artist.name for track in recommender.recommend([Playlist(title="jazz")], 300)[0].found if track.artist
+    }
+    assert answer.strategy == "fold-in"
+    assert len({artist.id for artist in answer.found}) == 10
+    assert share([artist.name for artist in answer.found], of_jazz) > 0.8
+
+
+def test_neither_artists_that_are_named_nor_those_of_the_tracks_come_back(recommender: Recommender):
+    tracks = recommender.popular(5)
+    of_tracks = {track.artist.id for track in tracks if track.artist}
+    named = [artist for artist in recommender.popular_artists(20) if artist.id not in of_tracks][:3]
+    playlist = Playlist(tracks=[track.id for track in tracks], artists=[artist.name for artist in named])
+
+    (answer,) = recommender.recommend_artists([playlist], 200)
+
+    assert len(answer.found) == 200
+    assert not {artist.id for artist in answer.found} & (of_tracks | {artist.id for artist in named})
+
+
+def test_artists_are_excluded_by_id_or_name(recommender: Recommender):
+    first, second = recommender.recommend_artists([Playlist(title="metal")], 2)[0].found
+
+    (answer,) = recommender.recommend_artists([Playlist(title="metal", exclude=[first.id, second.name])], 20)
+    assert len(answer.found) == 20
+    assert not {artist.id for artist in answer.found} & {first.id, second.id}
+
+
+def test_artists_for_nothing_known_are_the_popular_ones(recommender: Recommender):
+    (answer,) = recommender.recommend_artists([Playlist(tracks=["?"], artists=["nobody"])], 5)
+
+    assert answer.strategy == "popular"
+    assert [(artist.id, artist.score) for artist in answer.found] == [
+        (artist.id, artist.popularity) for artist in recommender.popular_artists(5)
+    ]
+    assert answer.unknown.artists == ["nobody"]
+
+
+def test_plays_say_how_much_an_artist_counts(recommender: Recommender):
+    jazz, metal = (
+        recommender.recommend_artists([Playlist(title=title)], 1)[0].found[0].name for title in ("jazz", "metal")
+    )
+
+    def both(**plays: int) -> list[str]:
+        artists = [Plays(jazz, plays["jazz"]), Plays(metal, plays["metal"])]
+        return [artist.id for artist in recommender.recommend_artists([Playlist(artists=artists)], 10)[0].found]
+
+    alone = {artist.id for artist in recommender.recommend_artists([Playlist(artists=[jazz])], 10)[0].found}
+    assert share(both(jazz=1000, metal=1), alone) > share(both(jazz=1, metal=1000), alone)
+
+
+def test_an_artist_given_twice_counts_once_by_its_highest_count(recommender: Recommender):
+    artist = recommender.popular_artists(1)[0]
+
+    once, twice = recommender.recommend_artists(
+        [
+            Playlist(artists=[Plays(artist.name, 9)]),
+            Playlist(artists=[Plays(artist.id, 3), artist.name, Plays(artist.name, 9), Plays(artist.name, 2)]),
+        ],
+        10,
+    )
+    assert once.found == twice.found
+
+
+def test_artists_are_found_by_words_of_their_name(recommender: Recommender):
+    name = recommender.popular_artists(1)[0].name
+
+    found = recommender.search_artists(name.lower(), 5)
+    assert found[0].name == name
+    assert [artist.popularity for artist in found] == sorted((a.popularity for a in found), reverse=True)
+
+
+def test_unless_told_otherwise_tracks_are_recommended(recommender: Recommender):
+    assert recommender.kind == "tracks"

@@ -1,13 +1,14 @@
 """Versions side by side, one of them current, whatever is killed when."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from service.engine import NoModel, Store, StoreBusy, new_version
+from service.engine import Artifacts, NoModel, Store, StoreBusy, new_version
 from service.engine.artifacts import MANIFEST
 
 
@@ -92,3 +93,28 @@ def test_names_of_versions_sort_by_time_and_differ():
 
     assert len(set(names)) == 50
     assert [name[:19] for name in names] == sorted(name[:19] for name in names)
+
+
+def test_a_version_that_is_open_is_not_pruned(models: Path, tmp_path: Path):
+    store = Store(tmp_path)
+    for name in ("v1", "v2", "v3"):
+        shutil.copytree(Store(models).current(), tmp_path / name)
+        (tmp_path / "CURRENT").write_text(name)
+    opened = Artifacts.open(tmp_path / "v1")
+
+    assert store.prune(1) == ["v2"]
+    opened.close()
+    assert store.prune(1) == ["v1"]
+
+
+def test_a_refused_version_is_kept_apart_in_place_of_the_one_before(tmp_path: Path):
+    store = Store(tmp_path)
+    publish(store, "v1")
+    for name in ("v2", "v3"):
+        with store.writing(), store.staging(name) as staged:
+            (staged / MANIFEST).write_text("{}")
+            store.refuse(staged)
+
+    assert [path.name for path in (tmp_path / "refused").iterdir()] == ["v3"]
+    assert store.versions() == ["v1"]
+    assert store.current().name == "v1"

@@ -134,7 +134,7 @@ def test_progress_ends_at_the_size_of_the_inputs_and_never_goes_beyond(tmp_path:
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress((CSV + "6,t:3\n" * 100).encode()))
     (tmp_path / "s.json").write_text(SLICE)
     pl.DataFrame({"user": ["a"] * 90, "song": ["x"] * 90}).write_parquet(tmp_path / "c.parquet")
-    monkeypatch.setattr(trainer.sources.table, "BLOCK", 100)
+    monkeypatch.setattr(trainer.sources.blocks, "BLOCK", 100)
     bars = []
 
     def kept(*args: object, **kwargs: object) -> object:
@@ -149,3 +149,15 @@ def test_progress_ends_at_the_size_of_the_inputs_and_never_goes_beyond(tmp_path:
 
     assert batches > 6
     assert bars[0].n == bars[0].total == sum(path.stat().st_size for path in paths)
+
+
+def test_what_is_to_be_said_is_said_below_the_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a.csv").write_text("user,song,plays\n1,2,0\n1,3,1\n")
+    (tmp_path / "b.csv").write_text(CSV)
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", terminal)
+
+    list(read([tmp_path / "a.csv", tmp_path / "b.csv"]))
+
+    assert terminal.getvalue().endswith(f"\n{tmp_path / 'a.csv'}: passed over 1 row with a count of 0\n")

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from trainer.errors import BadInput
-from trainer.sources import Artist, Interactions, Track, read, table
+from trainer.sources import Artist, Interactions, Track, blocks, delimited, parquet, read
 
 
 def a_file(path: Path, content: str | bytes) -> Path:
@@ -111,8 +111,9 @@ def test_the_first_name_that_is_there_is_the_name_of_a_track(tmp_path: Path):
 
 
 def test_a_table_is_read_in_batches_whatever_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(table, "BLOCK", 1000)
-    monkeypatch.setattr(table, "BATCH_ROWS", 100)
+    monkeypatch.setattr(blocks, "BLOCK", 1000)
+    for module in (blocks, delimited, parquet):
+        monkeypatch.setattr(module, "BATCH_ROWS", 100)
     rows = [(f"u{number // 7}", f"t{number % 50}") for number in range(3000)]
     users, songs = zip(*rows, strict=True)
     frame = pl.DataFrame({"user": users, "song": songs})
@@ -179,8 +180,9 @@ def test_a_row_without_an_id_is_refused_with_its_number(tmp_path: Path, write: C
 
 
 def test_the_number_of_a_row_counts_through_all_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(table, "BLOCK", 64)
-    monkeypatch.setattr(table, "BATCH_ROWS", 10)
+    monkeypatch.setattr(blocks, "BLOCK", 64)
+    for module in (blocks, delimited, parquet):
+        monkeypatch.setattr(module, "BATCH_ROWS", 10)
 
     assert "data row 301;" in refusal(a_file(tmp_path / "a.csv", "user,song\n" + "u,1\n" * 300 + "u,\n"))
     assert "data row 301 " in refusal(a_file(tmp_path / "a.csv", "user,song\n" + "u,1\n" * 300 + "u\n"))
@@ -226,7 +228,7 @@ def test_counts_may_be_of_any_kind_and_absurd(tmp_path: Path, plays: list[Any]):
 def test_rows_with_a_count_of_0_are_passed_over_and_told_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(table, "BLOCK", 50)
+    monkeypatch.setattr(blocks, "BLOCK", 50)
     content = "user,song,plays,pos\n" + "u,1,0,1\nv,2,1,2\n" * 12 + "w,3,0,1\n" * 20
 
     found = batches(a_file(tmp_path / "a.csv", content))
@@ -261,6 +263,68 @@ def test_name_alone_is_the_name_of_a_track_where_there_are_tracks(tmp_path: Path
     assert batch(a_file(tmp_path / "a.csv", "pid,track,name\n1,t,Creep\n")).tracks[0].name == "Creep"
     assert batch(a_file(tmp_path / "b.csv", "pid,track,name,song name\n1,t,x,Creep\n")).tracks[0].name == "Creep"
     assert batch(a_file(tmp_path / "c.csv", "pid,artist,name\n1,a,x\n")).artists == [Artist("a", "a")]
+
+
+TITLES = (
+    # titles of: each playlist, some of them, each track
+    ("mix,mix,rock", "title"),
+    ("mix,,rock", "title"),
+    (",,", "title"),
+    ("Creep,Joga,Creep", "track_name"),
+)
+
+
+@pytest.mark.parametrize(("titles", "role"), TITLES)
+def test_titles_are_the_playlists_unless_a_playlist_has_several(tmp_path: Path, titles: str, role: str):
+    one, two, three = titles.split(",")
+    songs = ["a", "b", "a"]
+    a_file(tmp_path / "a.csv", f"user,song,title\n1,a,{one}\n1,b,{two}\n2,a,{three}\n")
+    pl.DataFrame({"user": [1, 1, 2], "song": songs, "title": [one, two, three]}).write_ndjson(tmp_path / "a.jsonl")
+    a_parquet(tmp_path / "a.parquet", user=[1, 1, 2], song=songs, title=[one or None, two, three])
+
+    for name in ("a.csv", "a.jsonl", "a.parquet"):
+        found = batch(tmp_path / name)
+        assert found.titles == ([one, three] if role == "title" else ["", ""])
+        assert [track.name for track in found.tracks] == ([one, two] if role == "track_name" else ["", ""])
+
+
+def test_whose_the_titles_are_is_told_once_with_what_would_change_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(blocks, "BLOCK", 40)
+    path = a_file(tmp_path / "a.csv", "user,song,title\n1,a,Creep\n1,b,Joga\n" + "2,c,Army of Me\n" * 9)
+
+    assert {track.name for found in batches(path) for track in found.tracks} == {"Creep", "Joga", "Army of Me"}
+    said = capsys.readouterr().err
+    assert said.count("took titles for those of tracks") == 1
+    assert said.endswith("--columns title=title\n")
+
+
+def test_titles_that_the_header_gives_to_someone_are_not_asked_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    both = "1,a,x,y\n1,b,z,y\n"
+    for header in ("user,song,track_name,title", "user,song,name,title", "user,song,title,playlist_name"):
+        found = batch(a_file(tmp_path / "a.csv", f"{header}\n{both}"))
+        assert found.titles == ["y"]
+        assert [track.name for track in found.tracks] == ["x", "z"]
+    alone = a_file(tmp_path / "b.csv", "user,song,title\n1,a,x\n1,b,z\n")
+    assert batch(alone, title="title").titles == ["x"]
+    assert [track.name for track in batch(alone, track_name="title").tracks] == ["x", "z"]
+    assert "took titles" not in capsys.readouterr().err
+
+
+def test_titles_of_tracks_do_not_name_listeners_to_artists(tmp_path: Path):
+    assert batch(a_file(tmp_path / "a.csv", "user,artist,title\n1,a,Creep\n1,a,Just\n")).titles == [""]
+
+
+def test_a_column_may_have_two_roles(tmp_path: Path):
+    a_file(tmp_path / "a.csv", "user,name\n1,Creep\n")
+    a_file(tmp_path / "a.jsonl", '{"user":1,"name":"Creep"}\n')
+    a_parquet(tmp_path / "a.parquet", user=[1], name=["Creep"])
+
+    for name in ("a.csv", "a.jsonl", "a.parquet"):
+        assert batch(tmp_path / name, track="name", track_name="name").tracks == [Track("Creep", "Creep", "", "")]
 
 
 def test_columns_that_are_named_go_before_those_that_are_guessed(tmp_path: Path):
@@ -354,7 +418,7 @@ def test_quotes_between_tabs_are_kept_unless_they_quote_the_whole_field(tmp_path
 def test_quotes_inside_a_field_without_quotes_are_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     content = 'user,song,song_name\n1,a,12" mix\n1,b,"x, ""y"""\n1,c,7"\n\n1,d,"p\nq"\n'
     for block in (5, 30, 1000):
-        monkeypatch.setattr(table, "BLOCK", block)
+        monkeypatch.setattr(blocks, "BLOCK", block)
         names = [track.name for found in batches(a_file(tmp_path / "a.csv", content)) for track in found.tracks]
         assert names == ['12" mix', 'x, "y"', '7"', "p\nq"]
 
@@ -363,7 +427,7 @@ def test_any_table_that_pythons_csv_module_writes_is_read_as_it_was(tmp_path: Pa
     random_ = random.Random(3)
     bits = ["a", "ä", '"', '""', ",", ";", "\t", "\n", "\r\n", " ", "\x0c", "\u2028", '12" ']
     for _ in range(150):
-        monkeypatch.setattr(table, "BLOCK", random_.choice([7, 50, 1000]))
+        monkeypatch.setattr(blocks, "BLOCK", random_.choice([7, 50, 1000]))
         rows = [
             (str(random_.randrange(5)), str(number), "".join(random_.choices(bits, k=random_.randrange(6))))
             for number in range(random_.randrange(1, 20))
@@ -440,8 +504,8 @@ def test_text_that_is_not_utf8_is_to_be_converted(tmp_path: Path, content: bytes
 
 
 def test_a_line_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(table, "BLOCK", 100)
-    monkeypatch.setattr(table, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(blocks, "BLOCK", 100)
+    monkeypatch.setattr(blocks, "LONGEST_LINE", 1000)
 
     assert "has a line of more than" in refusal(a_file(tmp_path / "a.csv", "user,song\n" + "x" * 5000))
 

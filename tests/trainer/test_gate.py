@@ -1,0 +1,126 @@
+"""Whether a trained version may take the place of the published one."""
+
+import numpy as np
+import pytest
+
+from trainer.challenge import Task
+from trainer.evaluate import score
+from trainer.gate import Answered, Verdict, compare, compare_with_record, find_broken, find_collapse
+from trainer.sources import Track
+
+IDS = [f"t{number}" for number in range(1000)]
+TASKS = [Task(number, 0, "t", [], IDS[number : number + 5]) for number in range(100)]
+
+
+def answered(version: str, quality: list[int], n_items: int = 1000, recorded: float | None = None) -> Answered:
+    """Answers of 20, of which the first *quality* were held out."""
+    answers = [
+        [*task.held_out[:good], *IDS[200 + task.pid : 220 + task.pid - good]]
+        for task, good in zip(TASKS, quality, strict=True)
+    ]
+    return Answered(version, n_items, answers, score(TASKS, answers, {}, n_items), recorded)
+
+
+def judge(after: list[int], before: list[int], tolerance: float = 0.02, **of_trained: int) -> Verdict:
+    return compare(answered("new", after, **of_trained), answered("old", before), tolerance, seed=1)
+
+
+GOOD = [3] * 100
+
+
+def test_the_same_answers_pass():
+    verdict = judge(GOOD, GOOD)
+
+    assert verdict.passed
+    assert verdict.overlap == {10: 1, 50: 1, 100: 1, 500: 1}
+    assert verdict.playlists == 100
+    assert "against" in verdict.reason
+
+
+def test_a_clear_fall_is_refused_with_both_figures():
+    verdict = judge([2] * 100, GOOD)
+
+    assert not verdict.passed
+    assert verdict.reason.startswith("ndcg fell from ")
+    assert "100 playlists that neither version was trained on" in verdict.reason
+    assert verdict.changes is not None
+    assert verdict.changes["ndcg"].high < -0.02
+
+
+def test_a_fall_within_the_tolerance_passes():
+    assert judge([2, *[3] * 99], GOOD).passed
+
+
+def test_a_fall_beyond_the_tolerance_that_may_be_chance_passes():
+    random = np.random.default_rng(3)
+    before = random.integers(0, 6, 100)
+    after = np.where(random.random(100) < 0.5, before, random.integers(0, 6, 100)) - 0
+    after[:2] = 0
+    verdict = judge(after.tolist(), before.tolist())
+
+    assert verdict.changes is not None
+    assert verdict.changes["ndcg"].low < 0 < verdict.changes["ndcg"].high
+    assert verdict.passed
+
+
+def test_a_gain_passes():
+    assert judge([4] * 100, GOOD).passed
+
+
+def test_a_wider_tolerance_lets_more_pass():
+    assert not judge([2] * 100, GOOD).passed
+    assert judge([2] * 100, GOOD, tolerance=0.9).passed
+
+
+def test_a_collapse_of_coverage_is_refused():
+    trained = answered("new", GOOD)
+    same = [IDS[:20] for _ in TASKS]
+    verdict = compare(Answered("new", 1000, same, trained.scores), answered("old", GOOD), 0.02, seed=1)
+
+    assert not verdict.passed
+    assert "coverage fell" in verdict.reason
+
+
+def test_playlists_unlike_those_before_are_refused():
+    verdict = compare(answered("new", GOOD), answered("old", GOOD, recorded=0.99), 0.02, seed=1)
+    ndcg = float(answered("old", GOOD).scores.values["ndcg"].mean())
+
+    assert ndcg > 0.5 * 0.99
+    assert verdict.passed
+    verdict = compare(answered("new", [1] * 100), answered("old", [1] * 100, recorded=0.99), 0.02, seed=1)
+    assert not verdict.passed
+    assert "not like those before" in verdict.reason
+
+
+def test_a_catalogue_that_fell_by_half_is_refused():
+    assert find_collapse(500, 1000) is None
+    assert "from 1,000 to 499" in str(find_collapse(499, 1000))
+
+
+def test_where_the_published_version_has_seen_the_playlists_its_record_is_what_counts():
+    ndcg = float(answered("new", GOOD).scores.values["ndcg"].mean())
+
+    assert compare_with_record(answered("new", GOOD), "old", ndcg, 0.02, seed=1).passed
+    refused = compare_with_record(answered("new", GOOD), "old", 1.5 * ndcg, 0.02, seed=1)
+    assert not refused.passed
+    assert "recorded for old" in refused.reason
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (["a", "b"], "with 2 of 3"),
+        (["a", "b", "b"], "twice"),
+        (["a", "b", "s"], "a seed"),
+        (["a", "b", "c"], None),
+    ],
+)
+def test_an_answer_that_breaks_the_contract_is_found(answer: list[str], said: str | None):
+    task = Task(7, 1, "t", [Track("s", "", "", "")], ["x"])
+
+    found = find_broken([task], [answer], k=3, n_items=10)
+    assert found is None if said is None else said in str(found)
+
+
+def test_a_catalogue_too_small_for_k_breaks_nothing():
+    assert find_broken([TASKS[0]], [["a", "b"]], k=500, n_items=2) is None
