@@ -33,11 +33,12 @@ from trainer.__main__ import main
 from trainer.sources.synthetic import synthesize
 from trainer.steps import Steps
 
-TINY = ["--factors", "8", "--iterations", "2", "--trees", "4"]
+# Little is asked of the indexes, so that writing is writing and not mostly their calibration.
+TINY = ["--factors", "8", "--iterations", "2", "--trees", "4", "--neighbour-recall", "0.1"]
 # Each round is one command, killed several times in each of its steps. What a round publishes in the end is what the
 # next begins from: nothing at first; then a version that has seen nothing held out, which is begun from; then a
 # refitted one, which is not.
-ROUNDS = (["--no-holdout"], [], ["--refit"], ["--cold", "--refit"], [], ["--refit"])
+ROUNDS = (["--no-holdout"], [], ["--refit"], ["--cold", "--refit"], [])
 KILLS_PER_STEP = 2
 LONG_STEPS = {"writing": 4, "refit writing": 4, "report": 3, "publishing": 3}
 LEAST_KILLS = 100
@@ -272,6 +273,7 @@ def test_a_run_killed_in_any_step_loses_nothing(planted: World, capsys: pytest.C
     with capsys.disabled():
         print(f"\n{tally}\nin {time.monotonic() - started:.0f} s")
     assert tally.kills.total() >= LEAST_KILLS
+    # A run that is over before it is killed in its last moment is no kill.
     assert all(tally.kills[step] >= 2 for step in usual if step != "published"), tally
 
 
@@ -281,8 +283,6 @@ def measure(world: World) -> Child:
 
 
 def step_is_of(step: str, options: Sequence[str]) -> bool:
-    if step == "published":  # so little comes after it that most runs would have ended
-        return False
     if "--no-holdout" in options and step in ("evaluating", "baselines"):
         return False
     return "--refit" in options or not step.startswith("refit")

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "artifacts", "catalogue", "errors", "features", "foldin", "retrieval"))},
     "trainer/__init__.py": set(),
     "trainer/__main__.py": {"service.engine", *(f"trainer.{name}" for name in (
-        "config", "errors", "gate", "pipeline", "sources.synthetic", "threads", "tune"))},
+        "config", "errors", "gate", "pipeline", "sources.listeners", "sources.synthetic", "threads", "tune"))},
     "trainer/errors.py": set(),
     "trainer/metrics.py": set(),
     "trainer/steps.py": set(),
@@ -59,6 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trainer/sources/lastfm.py": {"polars", "trainer.errors", *(f"trainer.sources.{name}" for name in (
         "batches", "blocks", "delimited", "mpd", "records"))},
     "trainer/sources/synthetic.py": {"msgspec", "numpy", "trainer.errors", "trainer.progress"},
+    "trainer/sources/listeners.py": {"numpy", "trainer.errors", "trainer.progress", "trainer.sources.synthetic"},
     "trainer/dataset.py": {"numpy", "scipy", "service.engine", "trainer.sources"},
     "trainer/intake.py": {"msgspec", "numpy", "service.engine", "trainer.dataset", "trainer.errors",
                           "trainer.sources"},

@@ -56,7 +56,7 @@ def give_account(
         created_at=manifest.created_at,
         kind=recommender.kind,
         profile=profile,
-        verdict=("published: " if verdict.passed else "published by force: " if forced else "refused: ")
+        verdict=("Published: " if verdict.passed else "Published by force: " if forced else "Refused: ")
         + verdict.reason,
         passed=verdict.passed,
         numbers={name: value for name, value in manifest.numbers.items() if isinstance(value, int | float | str)},

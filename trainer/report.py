@@ -43,6 +43,8 @@ MEASURES = {
     "coverage": ("Coverage", "Cover", "The share of the catalogue that any answer holds."),
 }
 
+WIDEST = 88  # per cent of a line that a bar may take, which leaves room for its figure
+
 # What has no business in a label: controls, halves of characters, and what turns the direction of the text around it.
 UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
@@ -244,11 +246,16 @@ def _header(report: Report) -> str:
 </header>"""
 
 
+def _holders(report: Report) -> str:
+    """What tracks or artists are held by."""
+    return "listeners" if "listeners" in report.counts else "playlists"
+
+
 def _key_figures(report: Report) -> list[tuple[str, str, str]]:
     """The few things to see first: a label, a value and a note."""
     ours = report.quality.get(OURS, {}).get(ALL, {})
-    measures = [measure for measure in ("ndcg", "precision_at_10", "r_precision") if measure in ours][:2]
-    counted = [what for what in ("playlists", report.kind) if what in report.counts]
+    measures = [measure for measure in ("ndcg_at_10", "ndcg", "precision_at_10", "r_precision") if measure in ours][:2]
+    counted = [what for what in ("playlists", "listeners", report.kind) if what in report.counts]
     found = [(_name(measure), _value(measure, ours[measure]), _over_baselines(measure, report)) for measure in measures]
     found += [(_text(what).capitalize(), _count(report.counts[what]), "in the data") for what in counted]
     for effort, share, ms in report.recall.get(report.kind, ()):
@@ -294,7 +301,7 @@ def _quality(report: Report) -> str:
     asked = next((table[ALL]["playlists"] for table in tables if "playlists" in table.get(ALL, {})), None)
     return (
         '<p class="lead">How well each recommender finds what was hidden of '
-        f"{'the' if asked is None else _count(asked)} held-out playlists, by what was shown of them.</p>"
+        f"{'the' if asked is None else _count(asked)} held-out {_holders(report)}, by what was shown of them.</p>"
         f'<ul class="legend">{legend}</ul>{_grid(*charts, _overall(measures, report))}'
     )
 
@@ -390,16 +397,16 @@ def _neighbours(report: Report) -> str:
 
 def _data(report: Report) -> str:
     points = [(rank, held) for rank, held in report.popularity if rank > 0 and held > 0]  # what a logarithm takes
-    told = [f"rank {_count(rank)}<br>in {_count(held)} playlists" for rank, held in points]
+    told = [f"rank {_count(rank)}<br>{_holders(report)}: {_count(held)}" for rank, held in points]
     ranks, held_by = [rank for rank, _ in points], [held for _, held in points]
-    layout = {"xaxis": _log(ranks, "rank"), "yaxis": _log(held_by, "playlists")}
+    layout = {"xaxis": _log(ranks, "rank"), "yaxis": _log(held_by, _holders(report))}
     kind = _text(report.kind)
-    tail = f"How many playlists hold each of the {kind}, the most held first."
+    tail = f"How many {_holders(report)} have each of the {kind}, the most popular first."
     lengths = _bars([(label, count, _count(count)) for label, count in report.lengths])
     words = _bars([(word, count, _count(count)) for word, count in report.title_words], style="columns")
     return _pairs([(what, _count(count)) for what, count in report.counts.items()]) + _grid(
         _chart("popularity", "The long tail", tail, [_trace(ranks, held_by, told)], layout),
-        _figure("Lengths", f"Playlists by how many {kind} they have.", lengths),
+        _figure("Lengths", f"{_holders(report).capitalize()} by how many {kind} they have.", lengths),
         _figure("Words of titles", "How many titles hold the most frequent ones.", words),
     )
 
@@ -473,7 +480,7 @@ def _bars(rows: Iterable[tuple[str, float, str]], most: float = 0, style: str = 
     drawn = [(name, _finite(value, 0), told) for name, value, told in rows]
     most = most or max((value for _, value, _ in drawn), default=0) or 1
     lines = "".join(
-        f'<li style="--share:{100 * min(max(value / most, 0), 1):.1f}%"><bdi>{_text(name, 60)}</bdi>'
+        f'<li style="--share:{WIDEST * min(max(value / most, 0), 1):.1f}%"><bdi>{_text(name, 60)}</bdi>'
         f"<span>{told}</span></li>"
         for name, value, told in drawn
     )

@@ -100,7 +100,7 @@ def test_a_model_of_two_factors_is_refused_and_kept(published: Path, world: Path
     assert str(kept) in said
     assert not Manifest.read(kept).training["gate"]["passed"]
     Manifest.read(kept).verify(kept)
-    assert "refused" in (kept / "report.html").read_text()
+    assert "Refused: ndcg fell from" in (kept / "report.html").read_text()
     assert Store(published).versions() == [before]
 
 

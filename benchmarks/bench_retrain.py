@@ -1,0 +1,162 @@
+"""
+Retraining on real data: what a warm start saves, what the gate lets through, and how long a rollback takes.
+
+    python benchmarks/bench_retrain.py DATA [--part warm|gate]
+
+DATA: the Million Playlist Dataset, or a part of it, as a zip or a directory of slices. Ten minutes or so on the sample.
+"""
+
+import argparse
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+from machine import describe_machine
+
+from service.engine import Artifacts, Recommender, Store
+from trainer.__main__ import main as trainer
+from trainer.challenge import Task, track_artists
+from trainer.config import FULL
+from trainer.dataset import Dataset, hash_share
+from trainer.evaluate import Segue, ask, score
+from trainer.fitting import fit_and_write
+from trainer.intake import read_dataset
+from trainer.progress import quiet
+from trainer.protocol import HELDOUT_MOST_SHARE, split
+from trainer.sources import Playlist, read
+from trainer.steps import Steps
+
+SEEDS = 10
+PORT = 18123
+
+
+def warm_start(data: Path, root: Path) -> None:
+    """A model of ten elevenths of the playlists, then of all of them: from nothing, and from the first."""
+    learned, tasks = split(read_dataset(read([data])), FULL.seed)
+    places = np.array([hash_share(f"{id_} again") for id_ in learned.playlist_ids])
+    before = learned.select(places < 10 / 11)
+    print(f"{len(before):,} playlists, then {len(learned):,}; {len(tasks):,} others to continue")
+    fit(before, root / "before", None)
+    found = {}
+    for name, begin in (("cold", None), ("warm", root / "before")):
+        seconds = fit(learned, root / name, begin)
+        found[name] = (ndcg(root / name, learned, tasks), seconds)
+        print(f"  {name}: NDCG {found[name][0]:.4f}, fitting {seconds:.1f} s")
+    (cold, cold_s), (warm, warm_s) = found["cold"], found["warm"]
+    print(f"  warm by cold: NDCG {warm / cold:.4f}, fitting time {warm_s / cold_s:.3f}")
+
+
+def fit(dataset: Dataset, directory: Path, begin: Path | None) -> float:
+    """Fit and write a version; returns how long the fitting took."""
+    directory.mkdir()
+    steps, opened = Steps(), None if begin is None else Artifacts.open(begin)
+    with quiet():
+        fit_and_write(dataset, directory, directory.name, replace(FULL, trees=1), {}, opened, steps)
+    if opened is not None:
+        opened.close()
+    return next(step.seconds for step in steps.done if step.name == "fitting")
+
+
+def ndcg(directory: Path, learned: Dataset, tasks: list[Task]) -> float:
+    recommender = Recommender.open(directory)
+    with quiet():
+        answers = ask(Segue(recommender), tasks, "asking")
+    recommender.close()
+    return float(score(tasks, answers, track_artists(learned), 1).values["ndcg"].mean())
+
+
+def gate(data: Path, root: Path) -> None:
+    """Models that must not be published, and some that must."""
+    models = root / "models"
+    run("the first model", data, models)
+    run("2 factors", data, models, "--factors", "2")
+    for name, spared in (("shuffled, the held-out ones spared", HELDOUT_MOST_SHARE), ("all shuffled", 0.0)):
+        run(name, shuffle(data, root / f"{name}.json", spared), models, "--cold")
+    for seed in range(SEEDS):
+        run(f"seed {seed}", data, models, "--cold", "--seed", str(seed))
+    rollback(models)
+
+
+def run(name: str, data: Path, models: Path, *options: str) -> None:
+    started, said = time.monotonic(), io.StringIO()
+    with redirect_stderr(said), redirect_stdout(io.StringIO()):
+        code = trainer(["train", str(data), "--models", str(models), *options])
+    print(
+        f"  {name}: exit code {code}, {time.monotonic() - started:.0f} s; {said.getvalue().splitlines()[-1]}",
+        flush=True,
+    )
+
+
+def shuffle(data: Path, out: Path, spared: float) -> Path:
+    """The tracks of all playlists dealt anew, but those of playlists whose ids hash below *spared*."""
+    playlists = [playlist for playlist in read([data]) if isinstance(playlist, Playlist)]
+    dealt = [playlist for playlist in playlists if hash_share(playlist.id) >= spared]
+    tracks = [track for playlist in dealt for track in playlist.tracks]
+    order = iter(np.random.default_rng(0).permutation(len(tracks)).tolist())
+    new = {playlist.id: [tracks[next(order)] for _ in playlist.tracks] for playlist in dealt}
+    content = [
+        {
+            "pid": int(playlist.id),
+            "name": playlist.title,
+            "tracks": [
+                {"track_uri": track.id, "track_name": track.name, "artist_name": track.artist_name}
+                for track in new.get(playlist.id, playlist.tracks)
+            ],
+        }
+        for playlist in playlists
+    ]
+    out.write_text(json.dumps({"playlists": content}))
+    return out
+
+
+def rollback(models: Path) -> None:
+    """The whole command, and a service that is restarted."""
+    command = [sys.executable, "-m", "trainer", "models", "rollback", "--models", str(models)]
+    started = time.monotonic()
+    version = subprocess.check_output(command, text=True, cwd=Path(__file__).parents[1]).strip()
+    print(f"  rollback to {version}: {time.monotonic() - started:.2f} s")
+    assert Store(models).current().name == version
+    environment = {**os.environ, "SEGUE_MODELS": str(models), "SEGUE_PORT": str(PORT), "SEGUE_LOG_LEVEL": "warning"}
+    service = subprocess.Popen([sys.executable, "-m", "service"], env=environment, cwd=Path(__file__).parents[1])
+    try:
+        print(f"  a service started now serves {served(f'http://127.0.0.1:{PORT}')}")
+    finally:
+        service.terminate()
+        service.wait()
+
+
+def served(url: str) -> str:
+    for _ in range(600):
+        try:
+            ready = httpx.get(f"{url}/health/ready")
+            if ready.status_code == 200:
+                return str(ready.json()["model"])
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise TimeoutError("the service did not become ready")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--part", choices=("warm", "gate"))
+    options = parser.parse_args()
+    print(describe_machine())
+    with tempfile.TemporaryDirectory(prefix="segue-bench-") as temporary:
+        for name, part in (("warm", warm_start), ("gate", gate)):
+            if options.part in (None, name):
+                part(options.data, Path(temporary))
+
+
+if __name__ == "__main__":
+    main()
