@@ -63,7 +63,7 @@ def _check(name: str, value: Any, default: Any, allowed: Mapping[str, Any]) -> N
 
 SMALL = TrainingConfig(factors=64, trees=20)
 FULL = TrainingConfig()
-LISTENING = TrainingConfig(factors=48, alpha=2.0, regularization=40.0)
+LISTENING = TrainingConfig(alpha=5.0, regularization=100.0)
 PROFILES = {"small": SMALL, "full": FULL, "listening": LISTENING}
 
 

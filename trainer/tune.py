@@ -29,7 +29,7 @@ CHEAP_INDEX: dict[str, Any] = {"trees": 1, "neighbour_recall": 0.0}
 
 OF_ALL: dict[str, BaseDistribution] = {
     "alpha": FloatDistribution(0.3, 100, log=True),
-    "regularization": FloatDistribution(0.001, 100, log=True),
+    "regularization": FloatDistribution(0.001, 500, log=True),
 }
 OF_TRACKS: dict[str, BaseDistribution] = {
     "factors": CategoricalDistribution((64, 96, 128, 160, 192, 256)),
@@ -38,7 +38,7 @@ OF_TRACKS: dict[str, BaseDistribution] = {
     "title_weight": FloatDistribution(0, 3),
     "gram_weight": FloatDistribution(0, 1),
 }
-OF_ARTISTS: dict[str, BaseDistribution] = {"factors": CategoricalDistribution((16, 24, 32, 48, 64, 96, 128))}
+OF_ARTISTS: dict[str, BaseDistribution] = {"factors": CategoricalDistribution((32, 48, 64, 96, 128, 192))}
 OF_COUNTS: dict[str, BaseDistribution] = {"weighting": CategoricalDistribution(WEIGHTINGS)}
 
 
