@@ -74,13 +74,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trainer/evaluate.py": {"numpy", "service.engine", "trainer.baselines", "trainer.challenge", "trainer.metrics",
                             "trainer.progress"},
     "trainer/gate.py": {"numpy", "trainer.challenge", "trainer.evaluate"},
+    "trainer/examination.py": {"numpy", "service.engine", *(f"trainer.{name}" for name in (
+        "baselines", "challenge", "dataset", "evaluate", "fitting", "gate", "progress", "protocol", "steps"))},
     "trainer/account.py": {"numpy", "service.engine", *(f"trainer.{name}" for name in (
         "dataset", "evaluate", "gate", "report", "steps"))},
     "trainer/tune.py": {"numpy", "optuna", "service.engine", *(f"trainer.{name}" for name in (
         "challenge", "config", "dataset", "errors", "evaluate", "fitting", "progress", "protocol", "steps"))},
     "trainer/protocol.py": {"numpy", *(f"trainer.{name}" for name in ("challenge", "dataset", "errors", "listening"))},
     "trainer/pipeline.py": {"numpy", "service.engine", *(f"trainer.{name}" for name in (
-        "account", "baselines", "challenge", "config", "dataset", "errors", "evaluate", "fitting", "gate", "intake",
+        "account", "challenge", "config", "dataset", "errors", "evaluate", "examination", "fitting", "gate", "intake",
         "progress", "protocol", "report", "sources", "steps", "tune"))},
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine import Artifacts, Kind, Manifest, ModelError, NoModel, Recommender, Shape, Store, new_version
+from service.engine import Manifest, ModelError, NoModel, Recommender, Store, new_version
 from service.engine.artifacts import amend
 from trainer.account import give_account, unserved
-from trainer.baselines import Continuer, Popularity, baselines
 from trainer.challenge import (
     ANSWER_TRACKS,
     CATEGORIES,
@@ -31,20 +30,12 @@ from trainer.config import Configs, TrainingConfig, profile_of
 from trainer.dataset import Dataset
 from trainer.errors import BadInput, Refused
 from trainer.evaluate import HEADINGS, Scores, Segue, ask, format_table, ratio, score, summarize
-from trainer.fitting import fit_and_write, hashes, trained_hashes
-from trainer.gate import (
-    RECORD_PLAYLISTS,
-    TOLERANCE,
-    Answered,
-    Verdict,
-    compare,
-    compare_with_record,
-    find_broken,
-    find_collapse,
-)
+from trainer.examination import Examination, baseline_answers, count_items, examine, find_beginning
+from trainer.fitting import fit_and_write
+from trainer.gate import TOLERANCE
 from trainer.intake import read_dataset
 from trainer.progress import say
-from trainer.protocol import hold_out, split, tasks_of
+from trainer.protocol import hold_out, split
 from trainer.report import render
 from trainer.sources import read
 from trainer.steps import Steps
@@ -52,10 +43,6 @@ from trainer.tune import Budget, tune
 
 TITLE_ONLY = next(index for index, category in enumerate(CATEGORIES) if not category.seeds)
 REPORT, METRICS = "report.html", "metrics.json"
-
-# Beyond these, a baseline takes longer than the training that it is compared with, or more memory.
-BASELINE_ENTRIES = 2_000_000
-COSINE_ITEMS = 30_000
 
 Bools = NDArray[np.bool_]
 
@@ -80,14 +67,6 @@ class Plan:
     force: bool = False
     tolerance: float = TOLERANCE
     columns: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Examination:
-    """What the evaluation before publishing found: scores by recommender, the trained version first, and a verdict."""
-
-    scores: Mapping[str, Scores]
-    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -145,10 +124,10 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
         config = configs.fitting(dataset.listening)
         asked = hold_out(dataset) if plan.hold_out else np.zeros(len(dataset), bool)
         with _current(store) as published, store.staging(version) as staged:
-            begin = _beginning(published, dataset, asked) if plan.warm else None
+            begin = find_beginning(published, dataset, asked) if plan.warm else None
             inputs = {"inputs": [str(path) for path in paths], "columns": dict(plan.columns or {})}
             fit_and_write(dataset.select(~asked), staged, version, config, inputs, begin, steps)
-            examination = _examine(staged, published, dataset, asked, config, plan, steps)
+            examination = examine(staged, published, dataset, asked, config.seed, plan.tolerance, steps)
             refit = plan.refit and bool(asked.any()) and (examination.verdict.passed or plan.force)
             if refit:
                 _refit(dataset, staged, config, inputs, steps)
@@ -185,7 +164,7 @@ def evaluate(
     answers = dict(_answers(learned, tasks, config))
     if out is not None:
         write_challenge(out, dataset, tasks, answers["segue"])
-    artists, n_items = track_artists(dataset), _n_items(learned)
+    artists, n_items = track_artists(dataset), count_items(learned)
     return Evaluation({name: score(tasks, found, artists, n_items) for name, found in answers.items()}, config.seed)
 
 
@@ -299,113 +278,6 @@ def _current(store: Store) -> Iterator[Recommender | None]:
         recommender.close()
 
 
-def _beginning(published: Recommender | None, dataset: Dataset, asked: Bools) -> Artifacts | None:
-    """The published version to begin from, unless that has seen so much of what is *asked* that few are left."""
-    if published is None:
-        return None
-    begin = published.artifacts
-    unseen = asked & ~np.isin(hashes(dataset.playlist_ids), trained_hashes(begin.directory))
-    if unseen.sum() < min(RECORD_PLAYLISTS, asked.sum()):
-        say(f"beginning from nothing: {begin.manifest.version} was trained on what is held out now")
-        return None
-    return begin
-
-
-def _examine(
-    staged: Path,
-    published: Recommender | None,
-    dataset: Dataset,
-    asked: Bools,
-    config: TrainingConfig,
-    plan: Plan,
-    steps: Steps,
-) -> Examination:
-    """Ask the staged version, the published one and the baselines for what neither version has seen."""
-    ids = hashes(dataset.playlist_ids)
-    unseen = asked & ~np.isin(ids, trained_hashes(staged))
-    tasks, indexes = tasks_of(dataset, unseen, config.seed)
-    if not tasks:
-        return Examination({}, _judge_size(Manifest.read(staged), published))
-    artists = track_artists(dataset)
-    with steps.step("evaluating"):
-        trained = _answered(staged, tasks, artists)
-        say(format_table("held out", trained.scores.table()))
-        scores = {"segue": trained.scores}
-        verdict, published_scores = _judge(trained, published, tasks, ids[indexes], artists, plan, config.seed)
-    if published_scores is not None:
-        scores["published"] = published_scores
-    with steps.step("baselines"):
-        for name, answers in _baseline_answers(dataset.select(~asked), tasks, config.seed, affordable=True):
-            scores[name] = score(tasks, answers, artists, trained.n_items)
-    return Examination(scores, verdict)
-
-
-def _answered(directory: Path, tasks: Sequence[Task], artists: Mapping[str, str]) -> Answered:
-    recommender = Recommender.open(directory)
-    try:
-        return _ask_version(recommender, tasks, artists, "evaluating")
-    finally:
-        recommender.close()
-
-
-def _ask_version(recommender: Recommender, tasks: Sequence[Task], artists: Mapping[str, str], what: str) -> Answered:
-    shape, metrics = recommender.manifest.shape, recommender.manifest.metrics
-    n_items = _size(shape, tasks[0].kind)
-    answers = ask(Segue(recommender), tasks, what)
-    scores = score(tasks, answers, artists, n_items)
-    return Answered(recommender.manifest.version, n_items, answers, scores, metrics.get("ndcg"))
-
-
-def _judge(
-    trained: Answered,
-    published: Recommender | None,
-    tasks: Sequence[Task],
-    playlist_hashes: NDArray[np.uint64],
-    artists: Mapping[str, str],
-    plan: Plan,
-    seed: int,
-) -> tuple[Verdict, Scores | None]:
-    """The verdict, and the scores of the published version where it has seen none of the playlists asked for."""
-    broken = find_broken(tasks, trained.answers, ANSWER_TRACKS, trained.n_items)
-    if broken is not None:
-        return Verdict(False, f"an answer breaks the contract: {broken}"), None
-    if published is None:
-        return Verdict(True, "there is no published version to compare with"), None
-    version = published.manifest.version
-    if published.kind != tasks[0].kind:
-        return Verdict(
-            False, f"{version} recommends {published.kind}, and these data hold {tasks[0].kind}", version
-        ), None
-    collapse = find_collapse(trained.n_items, _size(published.manifest.shape, published.kind))
-    if collapse is not None:
-        return Verdict(False, collapse, version), None
-    fair = ~np.isin(playlist_hashes, trained_hashes(published.artifacts.directory))
-    if fair.sum() < min(RECORD_PLAYLISTS, len(fair)):
-        recorded = published.manifest.metrics.get("ndcg")
-        if recorded:
-            return compare_with_record(trained, version, recorded, plan.tolerance, seed), None
-        reason = f"{version} has no record, and was trained on what is held out now: it cannot be compared with"
-        return Verdict(True, reason, version), None
-    asked = [task for task, chosen in zip(tasks, fair, strict=True) if chosen]
-    answers = [answer for answer, chosen in zip(trained.answers, fair, strict=True) if chosen]
-    before = _ask_version(published, asked, artists, "published")
-    after = replace(trained, answers=answers, scores=score(asked, answers, artists, trained.n_items))
-    return compare(after, before, plan.tolerance, seed), before.scores if fair.all() else None
-
-
-def _judge_size(manifest: Manifest, published: Recommender | None) -> Verdict:
-    """The verdict where nothing can be asked."""
-    if published is not None:
-        fault = find_collapse(_size(manifest.shape, published.kind), _size(published.manifest.shape, published.kind))
-        if fault is not None:
-            return Verdict(False, fault, published.manifest.version)
-    return Verdict(True, "there is no held-out playlist to evaluate on")
-
-
-def _size(shape: Shape, kind: Kind) -> int:
-    return shape.tracks if kind == "tracks" else shape.artists
-
-
 def _refit(dataset: Dataset, staged: Path, config: TrainingConfig, inputs: Mapping[str, Any], steps: Steps) -> None:
     """Replace the version in *staged* by one that began from it and was trained on all of *dataset*."""
     measured = staged.rename(staged.with_name(f"{staged.name}.measured"))
@@ -474,24 +346,4 @@ def _answers(learned: Dataset, tasks: Sequence[Task], config: TrainingConfig) ->
             yield "segue", ask(Segue(recommender), tasks, "segue")
         finally:
             recommender.close()
-    yield from _baseline_answers(learned, tasks, config.seed)
-
-
-def _baseline_answers(
-    learned: Dataset, tasks: Sequence[Task], seed: int, affordable: bool = False
-) -> Iterator[tuple[str, list[list[str]]]]:
-    """The name and the answers of each baseline, or of those that do not cost more than the training itself."""
-    popularity = Popularity(learned)
-    yield "popularity", ask(popularity, tasks, "popularity")
-    for name, make in baselines(learned, seed).items():
-        if affordable and (
-            learned.entries > BASELINE_ENTRIES or (name == "item cosine" and _n_items(learned) > COSINE_ITEMS)
-        ):
-            say(f"{name} is left out of the report: it would cost more than the training itself")
-            continue
-        continuer: Continuer = make(popularity)
-        yield name, ask(continuer, tasks, name)
-
-
-def _n_items(dataset: Dataset) -> int:
-    return len(dataset.vocabulary.track_ids if dataset.kind == "tracks" else dataset.vocabulary.artist_ids)
+    yield from baseline_answers(learned, tasks, config.seed)
