@@ -5,7 +5,7 @@ DEMO_PLAYLISTS ?= 10000
 # Data for the benchmarks; none given: a synthetic world.
 DATA ?=
 
-.PHONY: install demo test lint bench test-compose constraints clean help
+.PHONY: install demo test lint bench test-faults test-compose constraints clean help
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -40,6 +40,9 @@ bench: install ## run the benchmarks; DATA=... for playlists of your own
 	$(BIN)/python benchmarks/bench_engine.py $(DATA)
 	$(BIN)/python benchmarks/bench_http.py $(DATA)
 	$(BIN)/python benchmarks/bench_growth.py
+
+test-faults: install ## kill retrains, fill the disk: nothing that is published is lost (five minutes)
+	$(BIN)/python -m pytest -s tests/faults.py
 
 test-compose: install ## bring the containers up, ask them, take them down
 	$(BIN)/python -m pytest --verbose --exitfirst tests/compose.py

@@ -28,8 +28,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service/engine/retrieval.py": {"numpy", "annoy"},
     "service/engine/catalogue.py": {"service.engine.errors", "service.engine.features"},
     "service/engine/artifacts.py": {"numpy", *(f"service.engine.{name}" for name in (
-        "catalogue", "errors", "features", "foldin", "retrieval"))},
-    "service/engine/store.py": {"service.engine.artifacts", "service.engine.errors"},
+        "catalogue", "errors", "features", "files", "foldin", "retrieval"))},
+    "service/engine/files.py": {"numpy"},
+    "service/engine/store.py": {f"service.engine.{name}" for name in ("artifacts", "errors", "files")},
     "service/engine/recommender.py": {"numpy", *(f"service.engine.{name}" for name in (
         "artifacts", "catalogue", "errors", "features", "foldin", "retrieval"))},
     "trainer/__init__.py": set(),

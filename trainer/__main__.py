@@ -222,8 +222,9 @@ def _verify(options: argparse.Namespace) -> None:
 def _rollback(options: argparse.Namespace) -> None:
     store = Store(options.models)
     with store.writing():
-        Manifest.read(store.version(options.version))
-        print(store.rollback(options.version).name)
+        directory = store.target(options.version)
+        Manifest.read(directory).verify(directory)
+        print(store.rollback(directory.name).name)
 
 
 def _prune(options: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from service.engine import Artifacts, Manifest, Model
 from service.engine.artifacts import weights_of, write
+from service.engine.files import write_array
 from trainer.config import TrainingConfig
 from trainer.dataset import Dataset, TrainingMatrix, playlist_hash, training_matrix
 from trainer.factorize import Fit, factorize, implicit_version, random_vectors
@@ -105,7 +106,7 @@ def fit_and_write(
     say("writing vectors, catalogue and indexes")
     with steps.step("writing"):
         started = time.monotonic()
-        np.save(directory / TRAINED, _trained_on(dataset, begin if start else None))
+        write_array(directory / TRAINED, _trained_on(dataset, begin if start else None))
         created_at = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = run_interruptibly(lambda: write(directory, version, created_at, model))
     say(f"written in {time.monotonic() - started:.0f} s")

@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from service.engine import Manifest, ModelError, NoModel, Recommender, Store, new_version
 from service.engine.artifacts import amend
+from service.engine.files import write_text
+from service.engine.store import CURRENT
 from trainer.account import give_account, unserved
 from trainer.challenge import (
     ANSWER_TRACKS,
@@ -228,7 +230,11 @@ def list_versions(models: Path) -> str:
     current = store.current().name
     lines = [f"  {'version':<28}{'playlists':>12}{'tracks':>12}{'NDCG':>8}{'R-prec':>8}{'MiB':>8}  made"]
     for version in store.versions():
-        manifest = Manifest.read(store.version(version))
+        try:
+            manifest = Manifest.read(store.version(version))
+        except ModelError as error:
+            lines.append(f"{'*' if version == current else ' '} {version:<28}  {error}")
+            continue
         ndcg, precision = (
             f"{manifest.metrics[name]:.4f}" if manifest.metrics else "-" for name in ("ndcg", "r_precision")
         )
@@ -265,7 +271,9 @@ def _current(store: Store) -> Iterator[Recommender | None]:
     """The published version, opened; None where there is none that this release can open."""
     try:
         recommender = Recommender.open(store.current())
-    except NoModel:
+    except NoModel as error:
+        if (store.root / CURRENT).exists():
+            say(f"nothing begins from a published version or is compared with one: {error}")
         yield None
         return
     except ModelError as error:
@@ -280,17 +288,17 @@ def _current(store: Store) -> Iterator[Recommender | None]:
 
 def _refit(dataset: Dataset, staged: Path, config: TrainingConfig, inputs: Mapping[str, Any], steps: Steps) -> None:
     """Replace the version in *staged* by one that began from it and was trained on all of *dataset*."""
-    measured = staged.rename(staged.with_name(f"{staged.name}.measured"))
-    staged.mkdir()
-    recommender = Recommender.open(measured)
-    try:
+    measured = staged.with_name(f"{staged.name}.measured")
+    with ExitStack() as left:
+        left.callback(shutil.rmtree, measured, ignore_errors=True)
+        staged.rename(measured)
+        staged.mkdir()
+        recommender = Recommender.open(measured)
+        left.callback(recommender.close)
         first = recommender.manifest
         manifest = fit_and_write(dataset, staged, first.version, config, inputs, recommender.artifacts, steps)
         # It began from a version that nobody will find; what that one began from is what counts.
         amend(staged, training={**manifest.training, "warm_start": first.training["warm_start"]})
-    finally:
-        recommender.close()
-        shutil.rmtree(measured, ignore_errors=True)
 
 
 def _finish(
@@ -314,7 +322,7 @@ def _finish(
         ours, *others = tables
         metrics = {"by_category": tables[ours], "others": {name: tables[name] for name in others}}
         text = json.dumps(metrics, indent=2, ensure_ascii=False)
-        (staged / METRICS).write_text(text + "\n", encoding="utf-8")
+        write_text(staged / METRICS, text + "\n")
     missing = unserved(dataset, asked)
     if missing:
         say(f"{missing:,} {dataset.kind} occur in held-out playlists alone and are not served; --refit takes them in")
@@ -325,7 +333,7 @@ def _finish(
         )
     finally:
         recommender.close()
-    (staged / REPORT).write_text(render(report), encoding="utf-8")
+    write_text(staged / REPORT, render(report))
     noted = {"hold_out": plan.hold_out, "refit": refit, "forced": forced, "unserved": missing}
     training = {**Manifest.read(staged).training, **noted, "gate": verdict.content()}
     manifest = amend(staged, metrics=summary, training=training)

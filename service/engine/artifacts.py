@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from service.engine.catalogue import Catalogue, write_catalogue
 from service.engine.errors import CorruptModel, NoModel, UnsupportedFormat
 from service.engine.features import FeatureSpace, Weights
+from service.engine.files import write_array, write_text
 from service.engine.foldin import gram_matrix
 from service.engine.retrieval import NeighbourIndex, RankingVectors, head_length, leading_axes
 
@@ -88,7 +89,7 @@ class Manifest:
         """Write `manifest.json`, with a checksum of its own content."""
         content = json.loads(json.dumps(self.content()))  # as it will be read again: with texts for keys, say
         text = json.dumps({**content, "checksum": _checksum(content)}, indent=2, ensure_ascii=False)
-        (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        write_text(directory / MANIFEST, text + "\n")
 
     @classmethod
     def read(cls, directory: Path) -> Self:
@@ -231,7 +232,7 @@ def write(directory: Path, version: str, created_at: str, model: Model) -> Manif
         ranks[kind] = np.argsort(by_popularity)
         arrays |= _candidate_arrays(kind, RankingVectors.split(vectors), by_popularity, ranks[kind])
     for name, array in arrays.items():
-        np.save(directory / f"{name}.npy", np.ascontiguousarray(array))
+        write_array(directory / f"{name}.npy", array)
     write_catalogue(
         directory / "catalogue.sqlite",
         _track_records(model, ranks["tracks"]),

@@ -4,10 +4,11 @@ Ids and names to rows and back, popularity, and search by name: one SQLite file,
 Nothing of it is held in Python: a catalogue of millions costs the service no memory but what the system caches.
 """
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from errno import EIO
+from errno import EIO, ENOSPC
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -131,7 +132,9 @@ def write_catalogue(
         database.executescript(INDEXES)
         database.commit()
     except sqlite3.Error as error:
-        raise OSError(EIO, f"SQLite could not write it: {error}", str(path)) from error
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        reason = (ENOSPC, os.strerror(ENOSPC)) if full else (EIO, f"SQLite could not write it: {error}")
+        raise OSError(*reason, str(path)) from error
     finally:
         database.close()
 

@@ -249,12 +249,12 @@ class NeighbourIndex:
         n_rows, n_factors = vectors.shape
         index = AnnoyIndex(n_factors, cls.METRIC)
         try:
-            index.on_disk_build(str(path))
             index.set_seed(seed)
             for start in range(0, n_rows, BLOCK_ROWS):
                 for row, vector in enumerate(unit(vectors[start : start + BLOCK_ROWS]).tolist(), start):
                     index.add_item(row, vector)
             index.build(n_trees)
+            index.save(str(path))
         except Exception as error:  # Annoy raises no class of its own
             raise OSError(EIO, f"Annoy could not write it: {error}", str(path)) from error
         index.unload()

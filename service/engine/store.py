@@ -24,6 +24,7 @@ from pathlib import Path
 
 from service.engine.artifacts import MANIFEST, in_use
 from service.engine.errors import NoModel, StoreBusy
+from service.engine.files import naming, write_text
 
 CURRENT = "CURRENT"
 LOCK = ".lock"
@@ -92,15 +93,24 @@ class Store:
         Raises:
             NoModel: there is no such version.
         """
+        directory = self.target(name)
+        self._point_at(directory.name)
+        return directory
+
+    def target(self, name: str | None = None) -> Path:
+        """
+        The directory that `rollback` would make the current one.
+
+        Raises:
+            NoModel: there is no such version.
+        """
         if name is None:
             current = self.current().name
             older = [version for version in self.versions() if version < current]
             if not older:
                 raise NoModel(f"{self.root} holds no version older than {current}, the current one")
             name = older[-1]
-        directory = self.version(name)
-        self._point_at(directory.name)
-        return directory
+        return self.version(name)
 
     def prune(self, keep: int) -> list[str]:
         """
@@ -133,7 +143,7 @@ class Store:
             except BlockingIOError:
                 raise StoreBusy(f"another run is writing to {self.root}; wait for it to end") from None
             for left in self.root.glob(f"{STAGING}*"):
-                shutil.rmtree(left, ignore_errors=True)
+                _remove(left)
             yield
 
     @contextlib.contextmanager
@@ -175,9 +185,13 @@ class Store:
 
     def _point_at(self, version: str) -> None:
         pointer = self.root / f"{STAGING}{CURRENT}"
-        pointer.write_text(f"{version}\n", encoding="utf-8")
-        _synchronize(pointer)
-        pointer.replace(self.root / CURRENT)
+        try:
+            write_text(pointer, f"{version}\n")
+            _synchronize(pointer)
+            pointer.replace(self.root / CURRENT)
+        except BaseException:
+            _remove(pointer)
+            raise
         _synchronize(self.root)
 
 
@@ -185,6 +199,13 @@ def new_version(now: datetime | None = None) -> str:
     """A name for a version made *now*; names sort by time."""
     moment = now or datetime.now(UTC)
     return f"{moment:%Y%m%dT%H%M%S}.{moment.microsecond // 1000:03d}Z-{secrets.token_hex(3)}"
+
+
+def _remove(left: Path) -> None:
+    if left.is_dir():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink(missing_ok=True)
 
 
 def _stat(path: Path) -> tuple[int, int, int]:
@@ -195,6 +216,7 @@ def _stat(path: Path) -> tuple[int, int, int]:
 def _synchronize(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,0 +1,39 @@
+"""Calls in a thread of their own, and the steps of a run."""
+
+import threading
+
+import pytest
+
+from trainer.steps import Steps
+from trainer.threads import run_interruptibly
+
+
+def test_the_result_comes_back_from_another_thread():
+    assert run_interruptibly(threading.current_thread) is not threading.current_thread()
+
+
+def test_an_error_is_raised_where_it_was_waited_for():
+    def fail() -> None:
+        raise KeyError("lost")
+
+    with pytest.raises(KeyError, match="lost"):
+        run_interruptibly(fail)
+
+
+def test_a_step_is_told_with_its_time_and_memory():
+    steps = Steps()
+    with steps.step("filling"):
+        filled = bytearray(60 << 20)
+    with steps.step("resting"):
+        del filled
+
+    assert [step.name for step in steps.done] == ["filling", "resting"]
+    assert all(step.seconds >= 0 and step.peak_mib > 10 for step in steps.done)
+
+
+def test_a_step_that_fails_is_not_told():
+    steps = Steps()
+    with pytest.raises(ValueError, match="x"), steps.step("failing"):
+        raise ValueError("x")
+
+    assert steps.done == []
