@@ -340,8 +340,9 @@ def _finish(
     if not verdict.passed and not plan.force:
         kept = store.refuse(staged)
         raise Refused(f"not published: {verdict.reason}; {kept} has it for inspection, --force publishes regardless")
-    say(f"published{' by force' if forced else ''}: {verdict.reason}")
     store.publish(staged)
+    say(str(steps))
+    say(f"published{' by force' if forced else ''}: {verdict.reason}")
     return manifest
 
 

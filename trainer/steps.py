@@ -26,6 +26,10 @@ class Steps:
 
     done: list[Step] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        lines = [f"  {step.name:<14}{step.seconds:>10.1f} s{step.peak_mib:>10,.0f} MiB at most" for step in self.done]
+        return "\n".join([*lines, f"  {'in all':<14}{sum(step.seconds for step in self.done):>10.1f} s"])
+
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Measure what is done within as the step called *name*."""

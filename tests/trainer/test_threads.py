@@ -29,6 +29,7 @@ def test_a_step_is_told_with_its_time_and_memory():
 
     assert [step.name for step in steps.done] == ["filling", "resting"]
     assert all(step.seconds >= 0 and step.peak_mib > 10 for step in steps.done)
+    assert [line.split()[0] for line in str(steps).splitlines()] == ["filling", "resting", "in"]
 
 
 def test_a_step_that_fails_is_not_told():
