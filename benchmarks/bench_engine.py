@@ -67,7 +67,8 @@ def bench_recommend(dataset: Dataset, version: Path) -> None:
     recommender, artifacts = Recommender.open(version), Artifacts.open(version)
     playlists = playlists_of_30(dataset)
     queries = recommender.fold_in(playlists)
-    ranking = np.ascontiguousarray(np.hstack((artifacts.ranking.heads, artifacts.ranking.tails)))
+    tracks = artifacts.candidates["tracks"].ranking
+    ranking = np.ascontiguousarray(np.hstack((tracks.heads, tracks.tails)))
     reference, rows = implicits_own(artifacts, recommender, playlists)
     del dataset
     gc.collect()
@@ -119,8 +120,9 @@ def implicits_own(
 
 def bench_neighbours(version: Path) -> None:
     artifacts = Artifacts.open(version)
-    n_tracks, numbers = artifacts.space.n_tracks, artifacts.manifest.numbers
-    vectors, index, own = artifacts.vectors[:n_tracks], artifacts.tracks_index, int(numbers["tracks_effort"])
+    tracks = artifacts.candidates["tracks"]
+    vectors, index, own = artifacts.vectors[tracks.rows], tracks.index, tracks.effort
+    n_tracks = len(vectors)
     sample = np.random.default_rng(1).choice(n_tracks, min(500, n_tracks), replace=False)
     queries = unit(vectors[sample])
     truth = search_neighbours_exactly(queries, vectors, 20)
