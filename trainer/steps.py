@@ -1,14 +1,15 @@
 """How long each step of a run took, and how much memory."""
 
 import resource
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-RESET_PEAK = "5"
+STATUS = Path("/proc/self/status")
+SAMPLE_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,44 @@ class Steps:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Measure what is done within as the step called *name*."""
-        with suppress(OSError):  # where the peak cannot be reset, a step is charged with those before it
-            CLEAR.write_text(RESET_PEAK)
-        started = time.monotonic()
-        yield
-        self.done.append(Step(name, time.monotonic() - started, _peak_mib()))
+        started, before = time.monotonic(), _peak_mib()
+        with _sampled() as samples:
+            yield
+        # A peak of the whole run is known exactly; one below that of an earlier step only as often as it was looked at.
+        peak = _peak_mib()
+        self.done.append(Step(name, time.monotonic() - started, peak if peak > before else max(samples)))
+
+
+@contextmanager
+def _sampled() -> Iterator[list[float]]:
+    """What the process holds, in MiB, looked at again and again by a thread."""
+    samples, ended = [_held_mib()], threading.Event()
+
+    def sample() -> None:
+        while not ended.wait(SAMPLE_S):
+            samples.append(max(samples.pop(), _held_mib()))
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _peak_mib() -> float:
-    with suppress(OSError):
-        for line in STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return _status_mib("VmHWM:")
+
+
+def _held_mib() -> float:
+    return _status_mib("VmRSS:")
+
+
+def _status_mib(name: str) -> float:
+    """A line of the system's account of this process; where it keeps none, the peak of the run."""
+    try:
+        lines = STATUS.read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

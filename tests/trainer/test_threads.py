@@ -23,12 +23,14 @@ def test_an_error_is_raised_where_it_was_waited_for():
 def test_a_step_is_told_with_its_time_and_memory():
     steps = Steps()
     with steps.step("filling"):
-        filled = bytearray(60 << 20)
+        filled = bytearray(600 << 20)
+    del filled
     with steps.step("resting"):
-        del filled
+        pass
 
     assert [step.name for step in steps.done] == ["filling", "resting"]
     assert all(step.seconds >= 0 and step.peak_mib > 10 for step in steps.done)
+    assert steps.done[0].peak_mib > steps.done[1].peak_mib + 400
     assert [line.split()[0] for line in str(steps).splitlines()] == ["filling", "resting", "in"]
 
 
