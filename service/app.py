@@ -158,7 +158,7 @@ def _add_examples(paths: dict[str, Any], tracks: Sequence[Track], artists: Seque
         },
         "nothing": {"summary": "What is popular", "value": {}},
     }
-    found = [*(track.name for track in tracks), *names, "love"][0]
+    found = next(filter(None, [*(track.name for track in tracks), *names, "love"]))
     similar = ("/similar", "track") if ids else ("/similar", "artist")
     examples = {similar: ids[:1] or names[:1], ("/search", "q"): found}
     for (path, name), example in examples.items():

@@ -79,7 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "baselines", "challenge", "dataset", "evaluate", "fitting", "gate", "progress", "protocol", "steps"))},
     "trainer/account.py": {"numpy", "service.engine", *(f"trainer.{name}" for name in (
         "dataset", "evaluate", "gate", "report", "steps"))},
-    "trainer/tune.py": {"numpy", "optuna", "service.engine", *(f"trainer.{name}" for name in (
+    "trainer/tune.py": {"numpy", "optuna", "service.engine", "sqlalchemy", *(f"trainer.{name}" for name in (
         "challenge", "config", "dataset", "errors", "evaluate", "fitting", "progress", "protocol", "steps"))},
     "trainer/protocol.py": {"numpy", *(f"trainer.{name}" for name in ("challenge", "dataset", "errors", "listening"))},
     "trainer/pipeline.py": {"numpy", "service.engine", *(f"trainer.{name}" for name in (

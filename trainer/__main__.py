@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--force", action="store_true", help="publish even what is worse than the published version")
     train.add_argument(
         "--tolerance",
-        type=float,
+        type=_share,
         default=TOLERANCE,
         metavar="SHARE",
         help="a fall of NDCG or R-precision up to this is let pass (default: %(default)s)",
@@ -198,6 +198,13 @@ def _add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentP
         command.set_defaults(run=run)
 
 
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(f"has to be a share from 0 up to 1, such as 0.02 for 2 %; it is {text}")
+    return share
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -221,16 +228,13 @@ def _verify(options: argparse.Namespace) -> None:
 
 def _rollback(options: argparse.Namespace) -> None:
     store = Store(options.models)
-    with store.writing():
-        directory = store.target(options.version)
-        Manifest.read(directory).verify(directory)
-        print(store.rollback(directory.name).name)
+    directory = store.target(options.version)
+    Manifest.read(directory).verify(directory)
+    print(store.rollback(directory.name).name)
 
 
 def _prune(options: argparse.Namespace) -> None:
-    store = Store(options.models)
-    with store.writing():
-        print("\n".join(store.prune(options.keep)) or "nothing to remove")
+    print("\n".join(Store(options.models).prune(options.keep)) or "nothing to remove")
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from trainer.fitting import hashes, trained_hashes
 from trainer.gate import (
     RECORD_PLAYLISTS,
     Answered,
+    Record,
     Verdict,
     compare,
     compare_with_record,
@@ -93,6 +94,12 @@ def examine(
     return Examination(scores, verdict)
 
 
+def record_of(version: Recommender) -> Record | None:
+    """The record that *version* was published with, or kept of the one before it."""
+    record = version.manifest.training.get("record")
+    return None if record is None else Record(**record)
+
+
 def _answered(directory: Path, tasks: Sequence[Task], artists: Mapping[str, str]) -> Answered:
     recommender = Recommender.open(directory)
     try:
@@ -102,11 +109,11 @@ def _answered(directory: Path, tasks: Sequence[Task], artists: Mapping[str, str]
 
 
 def _ask_version(recommender: Recommender, tasks: Sequence[Task], artists: Mapping[str, str], what: str) -> Answered:
-    shape, metrics = recommender.manifest.shape, recommender.manifest.metrics
+    shape = recommender.manifest.shape
     n_items = _size(shape, tasks[0].kind)
     answers = ask(Segue(recommender), tasks, what)
     scores = score(tasks, answers, artists, n_items)
-    return Answered(recommender.manifest.version, n_items, answers, scores, metrics.get("ndcg"))
+    return Answered(recommender.manifest.version, n_items, answers, scores, record_of(recommender))
 
 
 def _judge(
@@ -134,9 +141,9 @@ def _judge(
         return Verdict(False, collapse, version), None
     fair = ~np.isin(playlist_hashes, trained_hashes(published.artifacts.directory))
     if fair.sum() < min(RECORD_PLAYLISTS, len(fair)):
-        recorded = published.manifest.metrics.get("ndcg")
-        if recorded:
-            return compare_with_record(trained, version, recorded, tolerance, seed), None
+        record = record_of(published)
+        if record is not None:
+            return compare_with_record(trained, version, record, tolerance), None
         reason = f"{version} has no record, and was trained on what is held out now: it cannot be compared with"
         return Verdict(True, reason, version), None
     asked = [task for task, chosen in zip(tasks, fair, strict=True) if chosen]
@@ -149,9 +156,12 @@ def _judge(
 def _judge_size(manifest: Manifest, published: Recommender | None) -> Verdict:
     """The verdict where nothing can be asked."""
     if published is not None:
+        version, kind = published.manifest.version, "tracks" if manifest.shape.tracks else "artists"
+        if kind != published.kind:
+            return Verdict(False, f"{version} recommends {published.kind}, and these data hold {kind}", version)
         fault = find_collapse(_size(manifest.shape, published.kind), _size(published.manifest.shape, published.kind))
         if fault is not None:
-            return Verdict(False, fault, published.manifest.version)
+            return Verdict(False, fault, version)
     return Verdict(True, "there is no held-out playlist to evaluate on")
 
 

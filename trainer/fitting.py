@@ -26,6 +26,7 @@ Floats = NDArray[np.float32]
 Hashes = NDArray[np.uint64]
 
 TRAINED = "trained.npy"
+LEAST_SHARED = 0.5  # of the entries; below it a few iterations do not make up for the rest
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,10 @@ def _warm_start(begin: Artifacts, dataset: Dataset, matrix: TrainingMatrix, conf
     rows = _old_rows(old, new)
     vectors = random_vectors(len(rows), config.factors, config.seed)
     known = rows >= 0
+    share = float(known[matrix.confidences.indices].mean())
+    if share < LEAST_SHARED:
+        say(f"beginning from nothing: {version} knows {share:.0%} of what these data hold")
+        return None
     vectors[known] = begin.vectors[rows[known]]
     return WarmStart(version, vectors, int(known.sum()))
 

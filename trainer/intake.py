@@ -159,18 +159,23 @@ def _ragged(n_playlists: int, n_items: int, held: tuple[Ints, Ints], tables: Seq
 
 def _merge(n_items: int, tables: Sequence[_Entries]) -> _Entries:
     """All *tables* as one, in which each playlist has each item once: its counts added up, at its first position."""
+    lengths = [len(table.rows) for table in tables]
     owners, rows = (
         np.concatenate(parts) for parts in zip(*((table.owners, table.rows) for table in tables), strict=True)
     )
-    counts = _optional([table.counts for table in tables], [len(table.rows) for table in tables], 1)
-    positions = _optional([table.positions for table in tables], [len(table.rows) for table in tables], np.inf)
-    by_place = np.arange(len(rows)) if positions is None else np.argsort(positions, kind="stable")
-    keys = owners[by_place].astype(np.int64) * n_items + rows[by_place]
-    _, firsts, items = np.unique(keys, return_index=True, return_inverse=True)
-    summed = None if counts is None else np.bincount(items, counts[by_place]).astype(np.float32)
-    order = np.argsort(firsts)  # back from the order of items to that of places
-    kept = by_place[firsts[order]]
-    return _Entries(owners[kept], rows[kept], None if summed is None else summed[order], None)
+    counts = _optional([table.counts for table in tables], lengths, 1)
+    positions = _optional([table.positions for table in tables], lengths, np.inf)
+    keys = owners.astype(np.int64) * n_items + rows
+    order = np.argsort(keys, kind="stable") if positions is None else np.lexsort((positions, keys))
+    keys = keys[order]
+    firsts = np.flatnonzero(np.diff(keys, prepend=-1))
+    del keys  # tens of millions of rows are what this is for
+    summed = None if counts is None else np.add.reduceat(counts[order], firsts, dtype=np.float64)
+    kept = order[firsts]
+    del order
+    by_place = np.argsort(kept) if positions is None else np.lexsort((kept, positions[kept]))
+    found = None if summed is None else summed[by_place].astype(np.float32)
+    return _Entries(owners[kept[by_place]], rows[kept[by_place]], found, None)
 
 
 def _optional(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine import Manifest, ModelError, NoModel, Recommender, Store, new_version
+from service.engine import Manifest, ModelError, NoModel, Recommender, Store, StoreChanged, new_version
 from service.engine.artifacts import amend
 from service.engine.files import write_text
 from service.engine.store import CURRENT
@@ -32,9 +32,9 @@ from trainer.config import Configs, TrainingConfig, profile_of
 from trainer.dataset import Dataset
 from trainer.errors import BadInput, Refused
 from trainer.evaluate import HEADINGS, Scores, Segue, ask, format_table, ratio, score, summarize
-from trainer.examination import Examination, baseline_answers, count_items, examine, find_beginning
+from trainer.examination import Examination, baseline_answers, count_items, examine, find_beginning, record_of
 from trainer.fitting import fit_and_write
-from trainer.gate import TOLERANCE
+from trainer.gate import TOLERANCE, Record, keep_record
 from trainer.intake import read_dataset
 from trainer.progress import say
 from trainer.protocol import hold_out, split
@@ -134,7 +134,7 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
             if refit:
                 _refit(dataset, staged, config, inputs, steps)
                 asked = np.zeros(len(dataset), bool)
-            return _finish(store, staged, dataset, asked, config, plan, examination, refit, steps)
+            return _finish(store, staged, published, dataset, asked, config, plan, examination, refit, steps)
 
 
 def evaluate(
@@ -304,6 +304,7 @@ def _refit(dataset: Dataset, staged: Path, config: TrainingConfig, inputs: Mappi
 def _finish(
     store: Store,
     staged: Path,
+    published: Recommender | None,
     dataset: Dataset,
     asked: Bools,
     config: TrainingConfig,
@@ -334,16 +335,29 @@ def _finish(
     finally:
         recommender.close()
     write_text(staged / REPORT, render(report))
-    noted = {"hold_out": plan.hold_out, "refit": refit, "forced": forced, "unserved": missing}
-    training = {**Manifest.read(staged).training, **noted, "gate": verdict.content()}
+    noted: dict[str, Any] = {"hold_out": plan.hold_out, "refit": refit, "forced": forced, "unserved": missing}
+    record = _record(staged, published, examination, forced)
+    noted |= {"gate": verdict.content(), "record": None if record is None else record.content()}
+    training = {**Manifest.read(staged).training, **noted}
     manifest = amend(staged, metrics=summary, training=training)
     if not verdict.passed and not plan.force:
         kept = store.refuse(staged)
         raise Refused(f"not published: {verdict.reason}; {kept} has it for inspection, --force publishes regardless")
-    store.publish(staged)
+    try:
+        store.publish(staged, over=None if published is None else published.manifest.version)
+    except StoreChanged as changed:
+        raise Refused(f"not published: {changed}; {store.refuse(staged)} has it, train again") from changed
     say(str(steps))
     say(f"published{' by force' if forced else ''}: {verdict.reason}")
     return manifest
+
+
+def _record(staged: Path, published: Recommender | None, examination: Examination, forced: bool) -> Record | None:
+    """What the next version may be held against."""
+    own = None
+    if examination.scores:
+        own = Record.of(Manifest.read(staged).version, examination.scores["segue"])
+    return own if published is None or forced else keep_record(own, record_of(published))
 
 
 def _answers(learned: Dataset, tasks: Sequence[Task], config: TrainingConfig) -> Iterator[tuple[str, list[list[str]]]]:

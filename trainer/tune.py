@@ -1,5 +1,6 @@
 """The search for numbers that fit the data best: Optuna's, or a plain grid."""
 
+import hashlib
 import itertools
 import tempfile
 import time
@@ -12,12 +13,13 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.engine import WEIGHTINGS, Recommender
 from trainer.challenge import Task, track_artists
 from trainer.config import TrainingConfig, format_config
 from trainer.dataset import Dataset
-from trainer.errors import BadConfig, NothingToLearn
+from trainer.errors import BadConfig, BadInput, NothingToLearn
 from trainer.evaluate import Segue, ask, score
 from trainer.fitting import fit_and_write
 from trainer.progress import quiet, say
@@ -80,13 +82,14 @@ def tune(
     Raises:
         BadConfig: *grid* names what is not a number of a training run, or a value out of its range.
         NothingToLearn: there are too few playlists, or no trial came to an end.
+        BadInput: *study* cannot be opened, or is something else.
         OSError: *study* or *out* cannot be written.
     """
     rest, _ = split(dataset, config.seed)
     learned, tasks = split(rest, config.seed)
     search = _Search(learned, tasks, config, "ndcg_at_10" if dataset.listening else "ndcg")
     space = _grid_space(config, grid) if grid else _space(dataset, fixed)
-    found = _open(study, f"{dataset.fingerprint}-{search.measure}{_grid_name(grid)}", space, grid, config)
+    found = _open(study, _study_name(dataset, search, space, grid), space, grid, config)
     done = len(_completed(found))
     say(
         f"{search.measure} on {len(tasks):,} held-out playlists, {len(learned):,} to learn from; {study} holds "
@@ -96,11 +99,11 @@ def tune(
     while not _ended(found, grid, budget, started):
         trial = found.ask(space)
         _run(found, trial, search)
-        best = found.best_trial if _completed(found) else None
-        if best is not None and best.number == trial.number:
-            out.write_text(format_config(search.config_of(best.params), _evidence(found, search)), encoding="utf-8")
+        if _completed(found) and found.best_trial.number == trial.number:
+            _write_best(found, search, out)
     if not _completed(found):
         raise NothingToLearn("no trial came to an end; give the search more time")
+    _write_best(found, search, out)
     return _table(found, search.measure)
 
 
@@ -143,8 +146,18 @@ def _grid_space(config: TrainingConfig, grid: Mapping[str, Sequence[Any]]) -> di
     return {name: CategoricalDistribution(tuple(values)) for name, values in grid.items()}
 
 
-def _grid_name(grid: Mapping[str, Sequence[Any]]) -> str:
-    return "".join(f"-{name}={','.join(map(str, values))}" for name, values in sorted(grid.items()))
+def _study_name(
+    dataset: Dataset, search: _Search, space: Mapping[str, BaseDistribution], grid: Mapping[str, Sequence[Any]]
+) -> str:
+    """A name that differs wherever two trials could not be compared: by data, measure, space and fixed numbers."""
+    fixed = {name: value for name, value in asdict(search.config).items() if name not in space}
+    told = repr((sorted(space), sorted(grid.items()), sorted(fixed.items())))
+    return f"{dataset.fingerprint}-{search.measure}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
+def _write_best(study: optuna.Study, search: _Search, out: Path) -> None:
+    config = search.config_of(study.best_trial.params)
+    out.write_text(format_config(config, _evidence(study, search)), encoding="utf-8")
 
 
 def _open(
@@ -156,13 +169,15 @@ def _open(
 ) -> optuna.Study:
     """The study called *name* in *path*; different data, or another grid, have a study of their own there."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=f"sqlite:///{path}",
-        study_name=name,
-        sampler=TPESampler(seed=config.seed, multivariate=True),
-        direction="maximize",
-        load_if_exists=True,
-    )
+    try:
+        study = optuna.create_study(
+            storage=f"sqlite:///{path}", study_name=name, direction="maximize", load_if_exists=True
+        )
+    except SQLAlchemyError as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{path} cannot be used to keep trials: {reason}; name another place with --study") from error
+    # A search that goes on must not draw again what it drew before.
+    study.sampler = TPESampler(seed=config.seed + len(study.trials), multivariate=True)
     if grid:
         for params in _untried(study, grid):
             study.enqueue_trial(params)
@@ -224,7 +239,7 @@ def _table(study: optuna.Study, measure: str, most: int = 10) -> str:
     names = list(best[0].params)
     lines = [f"{'trial':>6}{measure:>12}" + "".join(f"{name:>16}" for name in names)]
     for trial in best:
-        cells = "".join(f"{_plain(trial.params[name]):>16}" for name in names)
+        cells = "".join(f"{_plain(trial.params.get(name, '')):>16}" for name in names)
         lines.append(f"{trial.number:>6}{trial.value:>12.4f}{cells}")
     return "\n".join(lines)
 

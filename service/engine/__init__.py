@@ -13,6 +13,7 @@ from service.engine.errors import (
     NoModel,
     PlaylistError,
     StoreBusy,
+    StoreChanged,
     UnknownSeed,
     UnsupportedFormat,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "Shape",
     "Store",
     "StoreBusy",
+    "StoreChanged",
     "Track",
     "Unknown",
     "UnknownSeed",

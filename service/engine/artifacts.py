@@ -366,11 +366,13 @@ class Artifacts:
 
 def in_use(directory: Path) -> bool:
     """Whether any process on this machine has the version in *directory* open."""
-    with (directory / MANIFEST).open("rb") as file:
+    with (directory / MANIFEST).open("r+b") as file:  # network file systems lock what can be written to alone
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
+        except OSError:  # a file system without locks tells nothing
+            return False
     return False
 
 

@@ -8,7 +8,8 @@ Everything the engine refuses, as one tree.
         ├── NoModel             nothing has been published yet
         ├── CorruptModel        a file is missing, cut short or differs from its checksum
         ├── UnsupportedFormat   the files were written by a release with another format
-        └── StoreBusy           another run is writing to the same store
+        ├── StoreBusy           another run is writing to the same store
+        └── StoreChanged        another version was published than the one to be replaced
 """
 
 
@@ -38,6 +39,10 @@ class CorruptModel(ModelError):
 
 class UnsupportedFormat(ModelError):
     """The version was written in a format that this release does not read."""
+
+
+class StoreChanged(ModelError):
+    """Another version is current than the one that was to be replaced."""
 
 
 class StoreBusy(ModelError):

@@ -243,7 +243,8 @@ def _counts(said: Sequence[Ragged]) -> NDArray[np.float64] | None:
     """The counts of all lists, 1 where a list has none; None where none has."""
     if all(lists.counts is None for lists in said):
         return None
-    return np.concatenate([np.ones(len(lists.rows)) if lists.counts is None else lists.counts for lists in said])
+    counts = [np.ones(len(lists.rows)) if lists.counts is None else lists.counts for lists in said]
+    return np.concatenate(counts, dtype=np.float64)
 
 
 def _count(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -6,7 +6,8 @@ Versions side by side in one directory, one of them current.
         20261121T211155.204Z-3f2a9c/    a version
         refused/                the last version that was refused; nobody serves it
         .staging-.../           a version being written; nobody reads it
-        .lock                   held by whoever writes
+        .lock                   held by whoever writes a version
+        .pointing               held for a moment by whoever changes CURRENT, or removes versions
 
 A version is written to a staging directory, synchronised to disk, renamed, and then named in `CURRENT`, which is
 itself replaced by a rename. So a reader sees the old version or the new one, whole, whatever is killed when.
@@ -23,11 +24,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from service.engine.artifacts import MANIFEST, in_use
-from service.engine.errors import NoModel, StoreBusy
+from service.engine.errors import NoModel, StoreBusy, StoreChanged
 from service.engine.files import naming, write_text
 
 CURRENT = "CURRENT"
-LOCK = ".lock"
+LOCK, POINTING = ".lock", ".pointing"
 REFUSED = "refused"
 STAGING = ".staging-"
 
@@ -93,8 +94,9 @@ class Store:
         Raises:
             NoModel: there is no such version.
         """
-        directory = self.target(name)
-        self._point_at(directory.name)
+        with self._pointing():
+            directory = self.target(name)
+            self._point_at(directory.name)
         return directory
 
     def target(self, name: str | None = None) -> Path:
@@ -119,12 +121,13 @@ class Store:
         Returns:
             The names of those removed.
         """
-        kept = {*self.versions()[-keep:], self.current().name}
-        pruned = [version for version in self.versions() if version not in kept and not in_use(self.root / version)]
-        for version in pruned:
-            # Out of sight first, so that a version is there whole or not at all.
-            hidden = (self.root / version).rename(self.root / f"{STAGING}{version}")
-            shutil.rmtree(hidden)
+        with self._pointing():
+            kept = {*self.versions()[-keep:], self.current().name}
+            pruned = [version for version in self.versions() if version not in kept and not in_use(self.root / version)]
+            for version in pruned:
+                # Out of sight first, so that a version is there whole or not at all.
+                hidden = (self.root / version).rename(self.root / f"{STAGING}{version}")
+                shutil.rmtree(hidden)
         return pruned
 
     @contextlib.contextmanager
@@ -156,19 +159,29 @@ class Store:
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
-    def publish(self, staged: Path) -> Path:
+    def publish(self, staged: Path, over: str | None = None) -> Path:
         """
         Make the version staged in *staged* the current one.
 
+        Args:
+            staged: a directory that `staging` gave.
+            over: the version that has to be current until then; None where that does not matter.
+
         Returns:
             Its directory.
+
+        Raises:
+            StoreChanged: another version than *over* is current.
         """
         for path in (*staged.iterdir(), staged):
             _synchronize(path)
-        directory = self.root / staged.name.removeprefix(STAGING)
-        staged.rename(directory)
-        _synchronize(self.root)
-        self._point_at(directory.name)
+        with self._pointing():
+            if over is not None and (current := self.current().name) != over:
+                raise StoreChanged(f"the published version was changed from {over} to {current} meanwhile")
+            directory = self.root / staged.name.removeprefix(STAGING)
+            staged.rename(directory)
+            _synchronize(self.root)
+            self._point_at(directory.name)
         return directory
 
     def refuse(self, staged: Path) -> Path:
@@ -182,6 +195,15 @@ class Store:
         shutil.rmtree(refused, ignore_errors=True)
         refused.mkdir()
         return staged.rename(refused / staged.name.removeprefix(STAGING))
+
+    @contextlib.contextmanager
+    def _pointing(self) -> Iterator[None]:
+        """Hold, for a moment, the lock of whoever changes which versions there are and which one is current."""
+        if not self.root.is_dir():
+            raise NoModel(f"{self.root} does not exist")
+        with (self.root / POINTING).open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _point_at(self, version: str) -> None:
         pointer = self.root / f"{STAGING}{CURRENT}"

@@ -62,6 +62,7 @@ def test_every_error_of_the_engine_has_a_status():
         "CorruptModel": 503,
         "UnsupportedFormat": 503,
         "StoreBusy": 503,
+        "StoreChanged": 503,
     }
     assert set(STATUSES) <= subclasses(EngineError)
 

@@ -1,24 +1,40 @@
 """Whether a trained version may take the place of the published one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from trainer.challenge import Task
 from trainer.evaluate import score
-from trainer.gate import Answered, Verdict, compare, compare_with_record, find_broken, find_collapse
+from trainer.gate import (
+    GATED,
+    Answered,
+    Record,
+    Verdict,
+    compare,
+    compare_with_record,
+    find_broken,
+    find_collapse,
+    keep_record,
+)
 from trainer.sources import Track
 
 IDS = [f"t{number}" for number in range(1000)]
 TASKS = [Task(number, 0, "t", [], IDS[number : number + 5]) for number in range(100)]
 
 
-def answered(version: str, quality: list[int], n_items: int = 1000, recorded: float | None = None) -> Answered:
+def answered(version: str, quality: list[int], n_items: int = 1000, recorded: float = 0) -> Answered:
     """Answers of 20, of which the first *quality* were held out."""
     answers = [
         [*task.held_out[:good], *IDS[200 + task.pid : 220 + task.pid - good]]
         for task, good in zip(TASKS, quality, strict=True)
     ]
-    return Answered(version, n_items, answers, score(TASKS, answers, {}, n_items), recorded)
+    return Answered(version, n_items, answers, score(TASKS, answers, {}, n_items), a_record(recorded, 100))
+
+
+def a_record(mean: float, playlists: int, error: float = 0.0) -> Record:
+    return Record("old", playlists, dict.fromkeys(GATED, mean), dict.fromkeys(GATED, error))
 
 
 def judge(after: list[int], before: list[int], tolerance: float = 0.02, **of_trained: int) -> Verdict:
@@ -98,12 +114,33 @@ def test_a_catalogue_that_fell_by_half_is_refused():
 
 
 def test_where_the_published_version_has_seen_the_playlists_its_record_is_what_counts():
-    ndcg = float(answered("new", GOOD).scores.values["ndcg"].mean())
+    trained = answered("new", GOOD)
+    own = Record.of("old", trained.scores)
+    better = replace(own, means={name: 1.5 * mean for name, mean in own.means.items()})
 
-    assert compare_with_record(answered("new", GOOD), "old", ndcg, 0.02, seed=1).passed
-    refused = compare_with_record(answered("new", GOOD), "old", 1.5 * ndcg, 0.02, seed=1)
+    assert compare_with_record(trained, "old", own, 0.02).passed
+    refused = compare_with_record(trained, "old", better, 0.02)
     assert not refused.passed
     assert "recorded for old" in refused.reason
+
+
+def test_a_record_of_few_playlists_refuses_nothing_that_may_be_chance():
+    trained = answered("new", GOOD)
+    own = Record.of("old", trained.scores)
+    lucky = replace(own, means={name: 1.1 * mean for name, mean in own.means.items()})
+
+    assert not compare_with_record(trained, "old", lucky, 0.02).passed
+    assert compare_with_record(trained, "old", replace(lucky, errors=dict.fromkeys(GATED, 0.1)), 0.02).passed
+
+
+def test_a_record_gives_way_to_one_of_as_many_playlists_and_not_to_one_of_far_fewer():
+    old, new, few = a_record(0.5, 1000), a_record(0.4, 600), a_record(0.9, 30)
+
+    assert keep_record(new, old) is new
+    assert keep_record(few, old) is old
+    assert keep_record(None, old) is old
+    assert keep_record(few, None) is few
+    assert keep_record(None, None) is None
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from service.engine import Manifest, Recommender, Store
+from trainer import pipeline
 from trainer.__main__ import main
 from trainer.dataset import hash_share
 from trainer.fitting import trained_hashes
@@ -139,6 +141,51 @@ def test_data_of_which_most_is_missing_are_refused(published: Path, tmp_path: Pa
     assert train(tmp_path / "little", published) == 3
     assert "are the data complete?" in capsys.readouterr().err.splitlines()[-1]
     assert train(tmp_path / "little", published, "--no-holdout") == 3
+
+
+def test_a_run_without_holdout_does_not_open_the_gate_for_the_next(
+    published: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert train(world, published, "--no-holdout") == 0
+    record = current(published).training["record"]
+    assert record["means"]["ndcg"] > 0.3
+
+    assert train(shuffled(world, tmp_path / "shuffled", 0), published, "--cold") == 3
+    assert f"recorded for {record['version']}" in capsys.readouterr().err
+
+
+def test_data_that_share_nothing_with_the_published_version_begin_from_nothing(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    synthesize(tmp_path / "other", 1200, seed=2)
+
+    assert train(tmp_path / "other", published, "--force") == 0
+    assert "of what these data hold" in capsys.readouterr().err
+    assert current(published).training["iterations"] == 4
+
+
+def test_a_rollback_while_a_run_is_training_is_not_undone_by_it(
+    published: Path, world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert train(world, published) == 0
+    first = Store(published).versions()[0]
+    examine = pipeline.examine
+
+    def roll_back_meanwhile(*arguments: Any) -> Any:
+        assert main(["models", "rollback", "--models", str(published)]) == 0
+        return examine(*arguments)
+
+    monkeypatch.setattr(pipeline, "examine", roll_back_meanwhile)
+    assert train(world, published) == 3
+    assert "was changed from" in capsys.readouterr().err.splitlines()[-1]
+    assert Store(published).current().name == first
+
+
+@pytest.mark.parametrize("tolerance", ["2", "-0.1", "nan", "1", "much"])
+def test_a_tolerance_that_is_no_share_is_refused(world: Path, tmp_path: Path, tolerance: str):
+    with pytest.raises(SystemExit) as left:
+        main(["train", str(world), "--models", str(tmp_path), "--tolerance", tolerance])
+    assert left.value.code == 2
 
 
 def test_force_publishes_what_the_gate_refuses_and_the_manifest_says_so(published: Path, world: Path):

@@ -50,7 +50,7 @@ def test_the_search_begins_with_the_numbers_of_the_profile(
 ):
     assert run(world, tmp_path, "--trials", "1") == 0
 
-    assert "alpha=20 regularization=0.05 beta=0.2" in capsys.readouterr().err
+    assert "alpha=24 regularization=0.07 beta=0.24" in capsys.readouterr().err
 
 
 def test_a_model_is_trained_with_what_was_found(world: Path, tmp_path: Path):
@@ -58,6 +58,31 @@ def test_a_model_is_trained_with_what_was_found(world: Path, tmp_path: Path):
 
     config = ["--config", str(tmp_path / "tuned.toml"), "--trees", "3"]
     assert main(["train", str(world), "--models", str(tmp_path / "models"), *config]) == 0
+
+
+def test_other_fixed_numbers_are_another_search_and_the_best_is_always_written(world: Path, tmp_path: Path):
+    assert run(world, tmp_path, "--grid", "alpha=20") == 0
+    (tmp_path / "tuned.toml").unlink()
+
+    assert run(world, tmp_path, "--grid", "alpha=20") == 0  # nothing is left to try
+    assert read_config(tmp_path / "tuned.toml")["iterations"] == 2
+    assert run(world, tmp_path, "--grid", "alpha=20", "--iterations", "1") == 0
+    assert read_config(tmp_path / "tuned.toml")["iterations"] == 1
+
+
+def test_a_search_that_goes_on_draws_new_numbers(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for trials in ("2", "3"):
+        assert run(world, tmp_path, "--trials", trials) == 0
+
+    rows = [line.split()[2:] for line in capsys.readouterr().out.splitlines() if line.split()[0].isdigit()]
+    assert len({tuple(row) for row in rows}) == 3
+
+
+def test_a_study_that_is_none_is_refused_in_one_line(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "study.sqlite").write_text("not a database, and longer than the header of one " * 9)
+
+    assert run(world, tmp_path, "--grid", "alpha=1") == 1
+    assert "cannot be used to keep trials" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

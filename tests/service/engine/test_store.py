@@ -67,7 +67,7 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path: Path):
     assert store.versions() == []
     publish(store, "v1")
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "CURRENT", "v1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", ".pointing", "CURRENT", "v1"]
 
 
 def test_a_second_writer_is_told_to_wait(tmp_path: Path):
