@@ -16,6 +16,12 @@ from trainer.sources.synthetic import synthesize
 TINY = TrainingConfig(factors=16, iterations=4, trees=10)
 
 
+@pytest.fixture(autouse=True)
+def _no_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's baselines take longer than the rest of it on worlds as small as these."""
+    monkeypatch.setattr("trainer.examination.BASELINE_ENTRIES", 0)
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of slices: 1,200 playlists of 20 genres, with titles that fit."""

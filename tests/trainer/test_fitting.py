@@ -13,7 +13,7 @@ from trainer.intake import read_dataset
 from trainer.sources import read
 from trainer.steps import Steps
 
-TINY = TrainingConfig(factors=16, iterations=4, trees=5)
+TINY = TrainingConfig(factors=16, iterations=4, trees=5, neighbour_recall=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,15 @@ def answers(directory: Path) -> list[list[str]]:
 
 
 def test_a_warm_fit_begins_where_the_published_version_ended(dataset: Dataset, tmp_path: Path):
-    cold = fit(dataset, tmp_path / "cold", TrainingConfig(factors=16, iterations=12, trees=5))
+    cold = fit(dataset, tmp_path / "cold", TrainingConfig(factors=16, iterations=12, trees=5, neighbour_recall=0.5))
     warm = fit(dataset, tmp_path / "warm", begin=tmp_path / "cold")
 
     assert warm.manifest.training["warm_start"] == {"version": "cold", "shared_features": len(cold.vectors)}
     assert warm.manifest.training["iterations"] == 1
     assert warm.manifest.training["losses"][0] < 1.01 * cold.manifest.training["losses"][-1]
-    one_from_nothing = fit(dataset, tmp_path / "one", TrainingConfig(factors=16, iterations=1, trees=5))
+    one_from_nothing = fit(
+        dataset, tmp_path / "one", TrainingConfig(factors=16, iterations=1, trees=5, neighbour_recall=0.5)
+    )
     assert warm.manifest.training["losses"][0] < 0.99 * one_from_nothing.manifest.training["losses"][0]
     shared = [len(set(a) & set(b)) for a, b in zip(answers(tmp_path / "cold"), answers(tmp_path / "warm"), strict=True)]
     assert min(shared) > 12

@@ -16,7 +16,7 @@ from trainer.sources import read
 from trainer.sources.listeners import Listeners, synthesize_listeners
 from trainer.sources.synthetic import SCENES_PER_GENRE, artist_name
 
-TINY = ["--factors", "16", "--iterations", "4", "--trees", "10"]
+TINY = ["--factors", "16", "--iterations", "4", "--trees", "10", "--neighbour-recall", "0.5"]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from trainer.dataset import heldout
 from trainer.intake import read_dataset
 from trainer.sources import read
 
-TINY = ["--factors", "8", "--iterations", "2", "--trees", "4"]
+TINY = ["--factors", "8", "--iterations", "2", "--trees", "4", "--neighbour-recall", "0.5"]
 ROOT = Path(__file__).parents[2]
 
 

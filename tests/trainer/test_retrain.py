@@ -15,7 +15,8 @@ from trainer.dataset import hash_share
 from trainer.fitting import trained_hashes
 from trainer.sources.synthetic import synthesize
 
-TINY = ["--factors", "16", "--iterations", "4", "--trees", "2"]
+QUICK = ["--trees", "5", "--neighbour-recall", "0.5"]
+TINY = ["--factors", "16", "--iterations", "4", *QUICK]
 
 
 @pytest.fixture
@@ -57,7 +58,11 @@ def test_a_retrain_begins_from_the_published_version_and_is_compared_with_it(
     assert f"published: NDCG {current(published).metrics['ndcg']:.4f} against" in said
 
 
-def test_the_published_version_and_the_baselines_are_in_the_metrics_and_the_report(published: Path, world: Path):
+def test_the_published_version_and_the_baselines_are_in_the_metrics_and_the_report(
+    published: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("trainer.examination.BASELINE_ENTRIES", 10**6)
+
     assert train(world, published) == 0
 
     directory = Store(published).current()
@@ -92,7 +97,7 @@ def test_retrains_that_differ_by_their_seed_alone_pass(published: Path, world: P
 def test_a_model_of_two_factors_is_refused_and_kept(published: Path, world: Path, capsys: pytest.CaptureFixture[str]):
     before = current(published).version
 
-    assert main(["train", str(world), "--models", str(published), "--factors", "2", "--trees", "2"]) == 3
+    assert main(["train", str(world), "--models", str(published), "--factors", "2", *QUICK]) == 3
 
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("not published: ndcg fell from")
@@ -176,7 +181,7 @@ def test_a_rollback_while_a_run_is_training_is_not_undone_by_it(
         return examine(*arguments)
 
     monkeypatch.setattr(pipeline, "examine", roll_back_meanwhile)
-    assert train(world, published) == 3
+    assert train(world, published, "--tolerance", "0.9") == 3
     assert "was changed from" in capsys.readouterr().err.splitlines()[-1]
     assert Store(published).current().name == first
 
@@ -189,7 +194,7 @@ def test_a_tolerance_that_is_no_share_is_refused(world: Path, tmp_path: Path, to
 
 
 def test_force_publishes_what_the_gate_refuses_and_the_manifest_says_so(published: Path, world: Path):
-    options = ["--models", str(published), "--factors", "2", "--trees", "2", "--force"]
+    options = ["--models", str(published), "--factors", "2", *QUICK, "--force"]
     assert main(["train", str(world), *options]) == 0
 
     training = current(published).training
@@ -247,7 +252,7 @@ def test_a_version_of_another_kind_is_refused(published: Path, tmp_path: Path, c
     rows = [f"u{user},a{(user * 7 + step) % 900},{step + 1}" for user in range(300) for step in range(30)]
     plays.write_text("\n".join(["user,artist,plays", *rows]))
 
-    assert main(["train", str(plays), "--models", str(published), "--factors", "8", "--trees", "2"]) == 3
+    assert main(["train", str(plays), "--models", str(published), "--factors", "8", *QUICK]) == 3
     assert "recommends tracks, and these data hold artists" in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -255,7 +260,7 @@ def test_a_config_is_read_and_numbers_of_the_command_line_go_before_it(published
     config = tmp_path / "numbers.toml"
     config.write_text('alpha = 7\nfactors = 8\nweighting = "linear"\n')
 
-    options = ["--config", str(config), "--factors", "16", "--trees", "2", "--no-holdout"]
+    options = ["--config", str(config), "--factors", "16", *QUICK, "--no-holdout"]
     assert main(["train", str(world), "--models", str(published), *options]) == 0
     numbers = current(published).numbers
     assert [numbers[name] for name in ("alpha", "factors", "weighting")] == [7, 16, "linear"]
