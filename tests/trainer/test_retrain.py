@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
-from service.engine import Manifest, Recommender, Store
+from service.engine import Manifest, Playlist, Recommender, Store
 from trainer import pipeline
 from trainer.__main__ import main
 from trainer.dataset import hash_share
@@ -322,3 +323,30 @@ def test_columns_are_named_on_the_command_line(tmp_path: Path, capsys: pytest.Ca
     assert current(tmp_path / "m").data["kind"] == "listening"
     with pytest.raises(SystemExit):
         main([*base, "--columns", "playlist"])
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "parquet", "jsonl"])
+def test_a_table_of_any_format_ends_in_a_model_that_answers(tmp_path: Path, form: str):
+    """Two tastes that share nothing: even tracks and odd ones."""
+    table = pl.DataFrame(
+        [
+            {"user": f"u{user}", "song": f"t{(user % 2) + 2 * ((user * 5 + step) % 40)}", "plays": step + 1}
+            for user in range(200)
+            for step in range(15)
+        ]
+    )
+    path = tmp_path / f"plays.{form}"
+    {
+        "csv": table.write_csv,
+        "tsv": lambda out: table.write_csv(out, separator="\t"),
+        "parquet": table.write_parquet,
+        "jsonl": table.write_ndjson,
+    }[form](path)
+
+    options = ["--factors", "8", "--alpha", "20", "--regularization", "0.1", *QUICK, "--no-holdout"]
+    assert main(["train", str(path), "--models", str(tmp_path / "m"), *options]) == 0
+    recommender = Recommender.open(Store(tmp_path / "m").current())
+    (answer,) = recommender.recommend([Playlist(tracks=["t0", "t2", "t4"])], 10)
+    assert len(answer.found) == 10
+    assert all(int(track.id[1:]) % 2 == 0 for track in answer.found)
+    recommender.close()
