@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "artifacts", "catalogue", "errors", "features", "foldin", "retrieval"))},
     "trainer/__init__.py": set(),
     "trainer/__main__.py": {"service.engine", *(f"trainer.{name}" for name in (
-        "config", "errors", "gate", "pipeline", "sources.listeners", "sources.synthetic", "threads", "tune"))},
+        "config", "errors", "pipeline", "sources.listeners", "sources.synthetic", "threads", "tune", "versions"))},
+    "trainer/versions.py": {"service.engine"},
     "trainer/errors.py": set(),
     "trainer/metrics.py": set(),
     "trainer/steps.py": set(),

@@ -10,14 +10,12 @@ from dataclasses import fields
 from pathlib import Path
 
 from service.engine import EngineError, Manifest, Store
-from trainer import pipeline
-from trainer.config import FULL, PROFILES, Configs, TrainingConfig, read_config
+from trainer.config import FULL, PROFILES, TOLERANCE, Configs, TrainingConfig, read_config
 from trainer.errors import Refused, TrainerError
-from trainer.gate import TOLERANCE
-from trainer.sources.listeners import synthesize_listeners
-from trainer.sources.synthetic import synthesize
 from trainer.threads import abandoned
-from trainer.tune import Budget
+from trainer.versions import list_versions
+
+# What trains is imported by the commands that train: a rollback must not wait for it.
 
 FAILED, REFUSED, INTERRUPTED = 1, 3, 130
 
@@ -213,7 +211,7 @@ def _positive(text: str) -> int:
 
 
 def _list(options: argparse.Namespace) -> None:
-    print(pipeline.list_versions(options.models))
+    print(list_versions(options.models))
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -238,6 +236,8 @@ def _prune(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from trainer import pipeline
+
     plan = pipeline.Plan(
         hold_out=not options.no_holdout,
         warm=not options.cold,
@@ -250,10 +250,15 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from trainer import pipeline
+
     print(pipeline.evaluate(options.data, _configs(options), options.out, options.columns))
 
 
 def _synthesize(options: argparse.Namespace) -> None:
+    from trainer.sources.listeners import synthesize_listeners
+    from trainer.sources.synthetic import synthesize
+
     if options.listeners is not None:
         synthesize_listeners(options.out, options.listeners, options.seed)
     else:
@@ -261,6 +266,9 @@ def _synthesize(options: argparse.Namespace) -> None:
 
 
 def _tune(options: argparse.Namespace) -> None:
+    from trainer import pipeline
+    from trainer.tune import Budget
+
     fixed = [number.name for number in fields(TrainingConfig) if getattr(options, number.name) is not None]
     unbounded = options.trials is None and options.minutes is None and not options.grid
     budget = Budget(50 if unbounded else options.trials, options.minutes)
@@ -270,6 +278,8 @@ def _tune(options: argparse.Namespace) -> None:
 
 
 def _challenge(options: argparse.Namespace) -> None:
+    from trainer import pipeline
+
     count = pipeline.answer_challenge(options.challenge_set, options.models, options.out, options.team, options.email)
     print(f"{count:,} playlists answered in {options.out}")
 

@@ -9,6 +9,9 @@ from typing import Any, Self
 from service.engine import WEIGHTINGS, Weighting
 from trainer.errors import BadConfig
 
+# A fall of NDCG or R-precision up to this share is let pass, unless told otherwise.
+TOLERANCE = 0.02
+
 # Far beyond any use, and far from where float32 ends.
 MOST = 1e6
 

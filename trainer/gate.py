@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from trainer.challenge import Task
 from trainer.evaluate import Scores, difference
 
-TOLERANCE = 0.02
 GATED = ("ndcg", "r_precision")
 OVERLAPS = (10, 50, 100, 500)
 

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,13 @@ from trainer.challenge import (
     write_challenge,
     write_submission,
 )
-from trainer.config import Configs, TrainingConfig, profile_of
+from trainer.config import TOLERANCE, Configs, TrainingConfig, profile_of
 from trainer.dataset import Dataset
 from trainer.errors import BadInput, Refused
 from trainer.evaluate import HEADINGS, Scores, Segue, ask, format_table, ratio, score, summarize
 from trainer.examination import Examination, baseline_answers, count_items, examine, find_beginning, record_of
 from trainer.fitting import fit_and_write
-from trainer.gate import TOLERANCE, Record, keep_record
+from trainer.gate import Record, keep_record
 from trainer.intake import read_dataset
 from trainer.progress import say
 from trainer.protocol import hold_out, split
@@ -217,39 +216,6 @@ def answer_challenge(challenge_set: Path, models: Path, out: Path, team: str, em
         partial_path(out).unlink(missing_ok=True)
         recommender.close()
     return len(tasks)
-
-
-def list_versions(models: Path) -> str:
-    """
-    A table of the versions of the store *models*, the oldest first, for a person to read.
-
-    Raises:
-        NoModel: it holds none.
-    """
-    store = Store(models)
-    current = store.current().name
-    lines = [f"  {'version':<28}{'playlists':>12}{'tracks':>12}{'NDCG':>8}{'R-prec':>8}{'MiB':>8}  made"]
-    for version in store.versions():
-        try:
-            manifest = Manifest.read(store.version(version))
-        except ModelError as error:
-            lines.append(f"{'*' if version == current else ' '} {version:<28}  {error}")
-            continue
-        ndcg, precision = (
-            f"{manifest.metrics[name]:.4f}" if manifest.metrics else "-" for name in ("ndcg", "r_precision")
-        )
-        mib = sum(file["bytes"] for file in manifest.files.values()) >> 20
-        counts = f"{manifest.data['playlists']:>12,}{manifest.shape.tracks:>12,}{ndcg:>8}{precision:>8}{mib:>8,}"
-        lines.append(f"{'*' if version == current else ' '} {version:<28}{counts}  {_age(manifest.created_at)} ago")
-    return "\n".join(lines)
-
-
-def _age(created_at: str) -> str:
-    seconds = int((datetime.now(UTC) - datetime.fromisoformat(created_at)).total_seconds())
-    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit}"
-    return f"{max(seconds, 0)} seconds"
 
 
 def _read(paths: Sequence[Path], columns: Mapping[str, str] | None) -> Dataset:
