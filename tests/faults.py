@@ -127,9 +127,9 @@ def tell_steps(tell: Tell) -> None:
     def told(owner: object, name: str, entering: str, leaving: str | None = None) -> None:
         call = getattr(owner, name)
 
-        def teller(*arguments):
+        def teller(*arguments, **options):
             tell(entering)
-            result = call(*arguments)
+            result = call(*arguments, **options)
             if leaving:
                 tell(leaving)
             return result

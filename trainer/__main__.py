@@ -6,10 +6,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
-from service.engine import EngineError, Manifest, Store
+from service.engine import EngineError, Manifest, Store, StoreBusy
 from trainer.config import FULL, PROFILES, TOLERANCE, Configs, TrainingConfig, read_config
 from trainer.errors import Refused, TrainerError
 from trainer.threads import abandoned
@@ -232,7 +233,11 @@ def _rollback(options: argparse.Namespace) -> None:
 
 
 def _prune(options: argparse.Namespace) -> None:
-    print("\n".join(Store(options.models).prune(options.keep)) or "nothing to remove")
+    store = Store(options.models)
+    pruned = store.prune(options.keep)
+    with suppress(StoreBusy), store.writing():
+        pass  # what a killed run left is cleared by that; a run that is training clears it at its own start
+    print("\n".join(pruned) or "nothing to remove")
 
 
 def _train(options: argparse.Namespace) -> None:
