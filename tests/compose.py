@@ -103,10 +103,11 @@ def test_the_trainer_retrains_from_the_users_files_and_a_restart_serves_them(ser
 
 def test_the_schedule_retrains_again_and_again_and_stops_cleanly(service: httpx.Client, tmp_path: Path):
     synthesize(tmp_path / "data" / "mine", 300, seed=5)
+    # On the two dozen playlists that are held out of three hundred, a fall by chance is no news.
     settings = {
         "SEGUE_RETRAIN_EVERY_S": "1",
         "SEGUE_RETRAIN_KEEP": "2",
-        "SEGUE_RETRAIN_OPTIONS": "--profile small --factors 16",
+        "SEGUE_RETRAIN_OPTIONS": "--profile small --factors 16 --tolerance 0.5",
     }
 
     compose("--profile", "retrain", "up", "--build", "--detach", "retrain", data=tmp_path / "data", **settings)
