@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from threading import RLock
 from typing import Any
 
 from tqdm import tqdm
@@ -16,6 +17,10 @@ class _Bar(tqdm):  # type: ignore[type-arg]  # generic for type checkers alone
         # A signal that arrives while a bar is being made leaves half of one, which tqdm complains of.
         with suppress(AttributeError):
             super().__del__()
+
+
+# tqdm's own lock is shared with forked processes: one that is killed while it writes would hold it for ever.
+_Bar.set_lock(RLock())
 
 
 def progress(total: float, what: str, unit: str = "", in_bytes: bool = False) -> "tqdm[Any]":
