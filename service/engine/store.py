@@ -31,6 +31,7 @@ CURRENT = "CURRENT"
 LOCK, POINTING = ".lock", ".pointing"
 REFUSED = "refused"
 STAGING = ".staging-"
+REMOVALS = 100
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Store:
         try:
             yield directory
         finally:
-            shutil.rmtree(directory, ignore_errors=True)
+            _remove(directory)
 
     def publish(self, staged: Path, over: str | None = None) -> Path:
         """
@@ -224,10 +225,14 @@ def new_version(now: datetime | None = None) -> str:
 
 
 def _remove(left: Path) -> None:
-    if left.is_dir():
+    for _ in range(REMOVALS):
+        if not left.is_dir():
+            break
+        # A call that a signal left behind may still write there: what comes in between is for the next turn.
         shutil.rmtree(left, ignore_errors=True)
     else:
-        left.unlink(missing_ok=True)
+        return
+    left.unlink(missing_ok=True)
 
 
 def _stat(path: Path) -> tuple[int, int, int]:
