@@ -60,6 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _validation_problem)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(Exception, _unexpected_problem)
+    # As FastAPI documents it; to a type checker a method is not there to be replaced.
     app.openapi = lambda: _openapi(app, model)  # type: ignore[method-assign]
     return app
 

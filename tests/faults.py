@@ -101,6 +101,7 @@ def fork(work: Callable[[Tell], int | None], said: Path) -> Child:
         log = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        # Of a descriptor, and open for as long as the child lives: neither a path nor a block fits.
         sys.stdout = sys.stderr = open(log, "w", buffering=1)  # noqa: SIM115, PTH123
         code = work(lambda step: (os.write(tell, f"{step}\n".encode()), None)[1]) or 0
     except SystemExit as left:
@@ -137,7 +138,7 @@ def tell_steps(tell: Tell) -> None:
         setattr(owner, name, teller)
 
     Steps.step, pipeline._refit = told_step, told_refit
-    told(pipeline, "_finish", "report")
+    told(pipeline, "_describe", "report")
     told(Store, "publish", "publishing", "published")
     told(Store, "rollback", "rollback", "rolled back")
     told(Store, "prune", "prune", "pruned")
@@ -264,7 +265,7 @@ def test_a_run_killed_in_any_step_loses_nothing(planted: World, capsys: pytest.C
             versions, current = planted.store.versions(), planted.pointer()
             child = planted.train(*options)
             assert child.reach(step), planted.said.read_text()
-            time.sleep(chance.random() * usual[step])
+            time.sleep(chance.random() * usual[step])  # waits for nothing: any moment of the step is a test
             child.kill()
             if child.wait() == -signal.SIGKILL:
                 tally.add(planted, child.steps[-1][0], current)
@@ -413,7 +414,8 @@ def test_a_run_told_to_stop_at_any_moment_of_its_writing_leaves_nothing(planted:
     for _ in range(30):
         child = planted.train("--no-holdout")
         assert child.reach("writing")
-        time.sleep(chance.random() ** 3 * usual["writing"])  # most of it is the indexes; the many files come first
+        # Waits for nothing: any moment is a test. Most of the step is the indexes, and the many files come first.
+        time.sleep(chance.random() ** 3 * usual["writing"])
         os.kill(child.pid, signal.SIGTERM)
         assert child.wait() == 128 + signal.SIGTERM, planted.said.read_text()
         assert planted.leftovers() == []

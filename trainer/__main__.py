@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
+from typing import TypeAlias
 
 from service.engine import EngineError, Manifest, Store, StoreBusy
 from trainer.config import FULL, PROFILES, TOLERANCE, Configs, TrainingConfig, read_config
@@ -19,6 +20,8 @@ from trainer.versions import list_versions
 # What trains is imported by the commands that train: a rollback must not wait for it.
 
 FAILED, REFUSED, INTERRUPTED = 1, 3, 130
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +47,17 @@ def parser() -> argparse.ArgumentParser:
     """The command line, as `docs/cli.md` describes it."""
     top = argparse.ArgumentParser(prog="python -m trainer", description="Train, evaluate and publish models of Segue.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_tune(commands)
+    _add_challenge(commands)
+    models = commands.add_parser("models", help="list, show, verify, roll back and prune versions")
+    _add_models_commands(models.add_subparsers(dest="models_command", required=True, metavar="COMMAND"))
+    _add_synthesize(commands)
+    return top
 
+
+def _add_train(commands: Commands) -> None:
     train = commands.add_parser("train", help="read, fit, write, evaluate and publish; prints the version")
     _add_data(train)
     _add_models(train)
@@ -64,6 +77,8 @@ def parser() -> argparse.ArgumentParser:
     _add_numbers(train)
     train.set_defaults(run=_train)
 
+
+def _add_evaluate(commands: Commands) -> None:
     evaluate = commands.add_parser("evaluate", help="the protocol of RecSys Challenge 2018, beside the baselines")
     _add_data(evaluate)
     evaluate.add_argument(
@@ -72,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
     _add_numbers(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
+
+def _add_tune(commands: Commands) -> None:
     tune = commands.add_parser("tune", help="search for the numbers that fit the data best; writes a config")
     _add_data(tune)
     tune.add_argument("--out", type=Path, default=Path("tuned.toml"), metavar="FILE", help="default: %(default)s")
@@ -95,6 +112,8 @@ def parser() -> argparse.ArgumentParser:
     _add_numbers(tune)
     tune.set_defaults(run=_tune)
 
+
+def _add_challenge(commands: Commands) -> None:
     challenge = commands.add_parser("challenge", help="answer a published challenge set")
     challenge.add_argument(
         "challenge_set", type=Path, metavar="CHALLENGE_SET", help="challenge_set.json, plain or gzipped"
@@ -105,9 +124,8 @@ def parser() -> argparse.ArgumentParser:
     challenge.add_argument("--email", default="", help="for the submission's first line")
     challenge.set_defaults(run=_challenge)
 
-    models = commands.add_parser("models", help="list, show, verify, roll back and prune versions")
-    _add_model_commands(models.add_subparsers(dest="models_command", required=True, metavar="COMMAND"))
 
+def _add_synthesize(commands: Commands) -> None:
     synthetic = commands.add_parser("synthesize", help="write a planted world of playlists, or of listeners")
     synthetic.add_argument("out", type=Path, metavar="OUT", help="a directory or a .zip; of listeners a .tsv")
     world = synthetic.add_mutually_exclusive_group(required=True)
@@ -115,7 +133,6 @@ def parser() -> argparse.ArgumentParser:
     world.add_argument("--listeners", type=int, metavar="N", help="1 to 1,000,000, as Last.fm 360K")
     synthetic.add_argument("--seed", type=int, default=0, help="the same seed makes the same world (default: 0)")
     synthetic.set_defaults(run=_synthesize)
-    return top
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:
@@ -178,7 +195,7 @@ def _columns(text: str) -> dict[str, str]:
     return {role.strip(): name for role, _, name in pairs}
 
 
-def _add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_models_commands(commands: Commands) -> None:
     for name, help_, run in (
         ("list", "all versions, with quality, size and age", _list),
         ("show", "the manifest of a version", _show),

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +9,14 @@ from numpy.typing import NDArray
 from service.engine import Recommender
 from trainer import metrics
 from trainer.baselines import Continuer
-from trainer.challenge import ANSWER_TRACKS, LISTENING, Task, category_name, playlists
+from trainer.challenge import ANSWER_TRACKS, CATEGORIES, LISTENING, Task, category_name, playlists
 from trainer.progress import progress
 
 BATCH = 64
 RESAMPLES = 2000
 FIRST = 10  # what a listener sees at once
+
+TITLE_ONLY = next(index for index, category in enumerate(CATEGORIES) if not category.seeds)
 
 HEADINGS = {
     "r_precision": "R-prec",
@@ -73,15 +74,43 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """The ratio of two means on the same tasks, with its 95 % interval by a paired bootstrap."""
+class Estimate:
+    """What two recommenders differ by on the same tasks, and its 95 % interval; a format is that of each number."""
 
     value: float
     low: float
     high: float
 
+    def __format__(self, spec: str) -> str:
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found: the scores of each recommender by name, Segue first."""
+
+    scores: dict[str, Scores]
+    seed: int
+
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        tables = [format_table(name, scores.table()) for name, scores in self.scores.items()]
+        return "\n\n".join([*tables, self._ratios()])
+
+    def _ratios(self) -> str:
+        (_, ours), *others = self.scores.items()
+        measures = [measure for measure in ("ndcg_at_10", "ndcg", "r_precision") if measure in ours.values]
+        title_only = ours.categories == TITLE_ONLY
+        headings = [HEADINGS[measure] for measure in measures] + ["R-prec, title only"] * bool(title_only.any())
+        lines = [f"{'segue / ...':<14}" + "".join(f"{heading:>26}" for heading in headings)]
+        for name, theirs in others:
+            ratios = [ratio(ours.values[measure], theirs.values[measure], self.seed) for measure in measures]
+            if title_only.any():
+                precision = ours.values["r_precision"][title_only], theirs.values["r_precision"][title_only]
+                ratios.append(ratio(*precision, self.seed))
+            lines.append(f"  {name:<12}" + "".join(f"{found:.3f}".rjust(26) for found in ratios))
+        return "\n".join(
+            [*lines, "each ratio of means with its 95 % interval by a paired bootstrap over the playlists"]
+        )
 
 
 def ask(continuer: Continuer, tasks: Sequence[Task], name: str, k: int = ANSWER_TRACKS) -> list[list[str]]:
@@ -119,28 +148,24 @@ def score(tasks: Sequence[Task], answers: Sequence[Sequence[str]], artists: Mapp
     return Scores(categories, arrays, _coverage(categories, answers, n_items))
 
 
-def ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64], seed: int) -> Ratio:
-    """The mean of *ours* by the mean of *theirs*, playlist by playlist the same, each float64, shape (n_tasks,)."""
+def ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64], seed: int) -> Estimate:
+    """The mean of *ours* by that of *theirs*, each float64, shape (n_tasks,), by a paired bootstrap over the tasks."""
     samples = _resamples(len(ours), seed)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = ours[samples].mean(axis=1) / theirs[samples].mean(axis=1)
         value = float(ours.mean() / theirs.mean())
     known = ratios[~np.isnan(ratios)]  # a resample in which neither has anything has no ratio
     if not len(known):
-        return Ratio(value, np.nan, np.nan)
+        return Estimate(value, np.nan, np.nan)
     low, high = np.percentile(known, (2.5, 97.5), method="nearest")
-    return Ratio(value, float(low), float(high))
+    return Estimate(value, float(low), float(high))
 
 
-def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64], seed: int) -> tuple[float, float, float]:
-    """The difference of the means, by the same tasks, and its 95 % interval by a paired bootstrap."""
-    return (float((ours - theirs).mean()), *interval(ours - theirs, seed))
-
-
-def interval(values: NDArray[np.float64], seed: int) -> tuple[float, float]:
-    """The 95 % interval of the mean of *values*, float64, shape (n_tasks,), by a bootstrap."""
-    low, high = np.percentile(values[_resamples(len(values), seed)].mean(axis=1), (2.5, 97.5))
-    return float(low), float(high)
+def change(ours: NDArray[np.float64], theirs: NDArray[np.float64], seed: int) -> Estimate:
+    """The difference of the means as a share of that of *theirs*, not 0; otherwise as `ratio`."""
+    differences, before = ours - theirs, theirs.mean()
+    low, high = np.percentile(differences[_resamples(len(ours), seed)].mean(axis=1), (2.5, 97.5))
+    return Estimate(*(float(found / before) for found in (differences.mean(), low, high)))
 
 
 def _resamples(n: int, seed: int) -> NDArray[np.int64]:
@@ -164,8 +189,3 @@ def _coverage(categories: NDArray[np.int64], answers: Sequence[Sequence[str]], n
         met.setdefault(category_name(category), set()).update(answer)
         met["all"].update(answer)
     return {name: len(tracks) / n_items for name, tracks in met.items()}
-
-
-def summarize(scores: Scores) -> dict[str, Any]:
-    """The means over all tasks, for a manifest."""
-    return scores.table()["all"]

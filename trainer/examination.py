@@ -41,6 +41,10 @@ class Examination:
     scores: Mapping[str, Scores]
     verdict: Verdict
 
+    def summary(self) -> Mapping[str, float]:
+        """The means of the trained version over all playlists asked for; empty where none was."""
+        return self.scores["segue"].table()["all"] if self.scores else {}
+
 
 def find_beginning(published: Recommender | None, dataset: Dataset, asked: Bools) -> Artifacts | None:
     """The published version to begin from, unless that has seen so much of what is *asked* that few are left."""

@@ -1,7 +1,6 @@
 """A dataset to the files of a version: the matrix, the fit, from nothing or from a published version, the writing."""
 
 import platform
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -106,12 +105,9 @@ def fit_and_write(
     )
     say("writing vectors, catalogue and indexes")
     with steps.step("writing"):
-        started = time.monotonic()
         write_array(directory / TRAINED, _trained_on(dataset, begin if start else None))
         created_at = datetime.now(UTC).isoformat(timespec="seconds")
-        manifest = run_interruptibly(lambda: write(directory, version, created_at, model))
-    say(f"written in {time.monotonic() - started:.0f} s")
-    return manifest
+        return run_interruptibly(lambda: write(directory, version, created_at, model))
 
 
 def trained_hashes(directory: Path) -> Hashes:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.challenge import Task
-from trainer.evaluate import Scores, difference
+from trainer.evaluate import Estimate, Scores, change
 
 GATED = ("ndcg", "r_precision")
 OVERLAPS = (10, 50, 100, 500)
@@ -19,6 +19,8 @@ LEAST_CATALOGUE, LEAST_COVERAGE, LEAST_OF_RECORD = 0.5, 0.5, 0.5
 LEAST_OF_PLAYLISTS = 0.5
 # So many playlists are needed to judge a version by itself, and not only beside another on the same playlists.
 RECORD_PLAYLISTS = 30
+
+NO_CHANGE = Estimate(0.0, 0.0, 0.0)  # of what was 0: nothing can fall
 
 Floats = NDArray[np.float64]
 
@@ -79,18 +81,6 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Change:
-    """A change of a mean, as a share of what it was, and its 95 % interval by a paired bootstrap over the playlists."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:+.1%} [{self.low:+.1%}, {self.high:+.1%}]"
-
-
-@dataclass(frozen=True)
 class Verdict:
     """
     What the gate found.
@@ -108,7 +98,7 @@ class Verdict:
     reason: str
     against: str | None = None
     playlists: int = 0
-    changes: Mapping[str, Change] | None = None
+    changes: Mapping[str, Estimate] | None = None
     overlap: Mapping[int, float] | None = None
 
     def content(self) -> dict[str, Any]:
@@ -159,7 +149,7 @@ def compare(trained: Answered, published: Answered, tolerance: float, seed: int)
     )
     fault = _fall(trained, published, changes, tolerance) or _collapse(trained, published)
     ndcg, before = (float(version.scores.values["ndcg"].mean()) for version in (trained, published))
-    told = f"NDCG {ndcg:.4f} against {before:.4f} of {published.version} ({changes['ndcg']})"
+    told = f"NDCG {ndcg:.4f} against {before:.4f} of {published.version} ({changes['ndcg']:+.1%})"
     return _decided(verdict, fault, f"{told} on {verdict.playlists:,} playlists")
 
 
@@ -173,24 +163,24 @@ def compare_with_record(trained: Answered, version: str, record: Record, toleran
     own = Record.of(trained.version, trained.scores)
     changes = {name: _change_of_means(own, record, name) for name in GATED}
     fault = None
-    for name, change in changes.items():
-        if change.value < -tolerance and change.high < 0:
+    for name, found in changes.items():
+        if found.value < -tolerance and found.high < 0:
             fault = (
                 f"{name} fell from the {record.means[name]:.4f} recorded for {record.version} to {own.means[name]:.4f} "
-                f"({change}) on {own.playlists:,} playlists; {tolerance:.1%} is tolerated"
+                f"({found:+.1%}) on {own.playlists:,} playlists; {tolerance:.1%} is tolerated"
             )
             break
     told = f"NDCG {own.means['ndcg']:.4f} against the {record.means['ndcg']:.4f} recorded for {record.version}"
     return _decided(Verdict(True, "", version), fault, f"{told}; {version} was trained on what is held out now")
 
 
-def _change_of_means(own: Record, before: Record, name: str) -> Change:
+def _change_of_means(own: Record, before: Record, name: str) -> Estimate:
     mean = before.means[name]
     if not mean:
-        return Change(0.0, 0.0, 0.0)
+        return NO_CHANGE
     value = own.means[name] / mean - 1
     reach = 1.96 * (own.errors[name] ** 2 + before.errors[name] ** 2) ** 0.5 / mean
-    return Change(value, value - reach, value + reach)
+    return Estimate(value, value - reach, value + reach)
 
 
 def _decided(verdict: Verdict, fault: str | None, otherwise: str) -> Verdict:
@@ -212,22 +202,19 @@ def _collapse(trained: Answered, published: Answered) -> str | None:
     return None
 
 
-def _fall(trained: Answered, published: Answered, changes: Mapping[str, Change], tolerance: float) -> str | None:
-    for name, change in changes.items():
-        if change.value < -tolerance and change.high < 0:
+def _fall(trained: Answered, published: Answered, changes: Mapping[str, Estimate], tolerance: float) -> str | None:
+    for name, found in changes.items():
+        if found.value < -tolerance and found.high < 0:
             now, before = (float(version.scores.values[name].mean()) for version in (trained, published))
             return (
-                f"{name} fell from {before:.4f} to {now:.4f} ({change}) on {len(trained.answers):,} playlists that "
+                f"{name} fell from {before:.4f} to {now:.4f} ({found:+.1%}) on {len(trained.answers):,} playlists that "
                 f"neither version was trained on; {tolerance:.1%} is tolerated"
             )
     return None
 
 
-def _change(after: Floats, before: Floats, seed: int) -> Change:
-    if not before.any():
-        return Change(0.0, 0.0, 0.0)  # nothing can fall
-    value, low, high = (found / before.mean() for found in difference(after, before, seed))
-    return Change(float(value), float(low), float(high))
+def _change(after: Floats, before: Floats, seed: int) -> Estimate:
+    return change(after, before, seed) if before.any() else NO_CHANGE
 
 
 def _overlap(answers: Sequence[Sequence[str]], others: Sequence[Sequence[str]], k: int) -> float:

@@ -19,7 +19,6 @@ from service.engine.store import CURRENT
 from trainer.account import give_account, unserved
 from trainer.challenge import (
     ANSWER_TRACKS,
-    CATEGORIES,
     Task,
     partial_path,
     read_challenge,
@@ -30,10 +29,10 @@ from trainer.challenge import (
 from trainer.config import TOLERANCE, Configs, TrainingConfig, profile_of
 from trainer.dataset import Dataset
 from trainer.errors import BadInput, Refused
-from trainer.evaluate import HEADINGS, Scores, Segue, ask, format_table, ratio, score, summarize
+from trainer.evaluate import Evaluation, Segue, ask, score
 from trainer.examination import Examination, baseline_answers, count_items, examine, find_beginning, record_of
 from trainer.fitting import fit_and_write
-from trainer.gate import Record, keep_record
+from trainer.gate import Record, Verdict, keep_record
 from trainer.intake import read_dataset
 from trainer.progress import say
 from trainer.protocol import hold_out, split
@@ -42,7 +41,6 @@ from trainer.sources import read
 from trainer.steps import Steps
 from trainer.tune import Budget, tune
 
-TITLE_ONLY = next(index for index, category in enumerate(CATEGORIES) if not category.seeds)
 REPORT, METRICS = "report.html", "metrics.json"
 
 Bools = NDArray[np.bool_]
@@ -68,37 +66,6 @@ class Plan:
     force: bool = False
     tolerance: float = TOLERANCE
     columns: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` found: the scores of each recommender by name, Segue first."""
-
-    scores: dict[str, Scores]
-    seed: int
-
-    def __str__(self) -> str:
-        tables = [format_table(name, scores.table()) for name, scores in self.scores.items()]
-        return "\n\n".join([*tables, self._ratios()])
-
-    def table(self) -> dict[str, Any]:
-        return {name: scores.table() for name, scores in self.scores.items()}
-
-    def _ratios(self) -> str:
-        (_, ours), *others = self.scores.items()
-        measures = [measure for measure in ("ndcg_at_10", "ndcg", "r_precision") if measure in ours.values]
-        title_only = ours.categories == TITLE_ONLY
-        headings = [HEADINGS[measure] for measure in measures] + ["R-prec, title only"] * bool(title_only.any())
-        lines = [f"{'segue / ...':<14}" + "".join(f"{heading:>26}" for heading in headings)]
-        for name, theirs in others:
-            cells = [ratio(ours.values[measure], theirs.values[measure], self.seed) for measure in measures]
-            if title_only.any():
-                precision = ours.values["r_precision"][title_only], theirs.values["r_precision"][title_only]
-                cells.append(ratio(*precision, self.seed))
-            lines.append(f"  {name:<12}" + "".join(f"{cell!s:>26}" for cell in cells))
-        return "\n".join(
-            [*lines, "each ratio of means with its 95 % interval by a paired bootstrap over the playlists"]
-        )
 
 
 def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Plan()) -> Manifest:
@@ -128,12 +95,22 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
             begin = find_beginning(published, dataset, asked) if plan.warm else None
             inputs = {"inputs": [str(path) for path in paths], "columns": dict(plan.columns or {})}
             fit_and_write(dataset.select(~asked), staged, version, config, inputs, begin, steps)
-            examination = examine(staged, published, dataset, asked, config.seed, plan.tolerance, steps)
-            refit = plan.refit and bool(asked.any()) and (examination.verdict.passed or plan.force)
+            found = examine(staged, published, dataset, asked, config.seed, plan.tolerance, steps)
+            forced = plan.force and not found.verdict.passed
+            refit = plan.refit and bool(asked.any()) and (found.verdict.passed or forced)
             if refit:
                 _refit(dataset, staged, config, inputs, steps)
                 asked = np.zeros(len(dataset), bool)
-            return _finish(store, staged, published, dataset, asked, config, plan, examination, refit, steps)
+            _describe(staged, dataset, asked, config, found, forced, steps)
+            missing = unserved(dataset, asked)
+            if missing:
+                say(f"{missing:,} {dataset.kind} are in held-out playlists alone and not served; --refit takes them in")
+            notes = {"hold_out": plan.hold_out, "refit": refit, "forced": forced, "unserved": missing}
+            manifest = amend(staged, notes | _judgement(version, published, found, forced), found.summary())
+            _publish(store, staged, published, found.verdict, forced)
+    say(str(steps))
+    say(f"published{' by force' if forced else ''}: {found.verdict.reason}")
+    return manifest
 
 
 def evaluate(
@@ -262,68 +239,57 @@ def _refit(dataset: Dataset, staged: Path, config: TrainingConfig, inputs: Mappi
         recommender = Recommender.open(measured)
         left.callback(recommender.close)
         first = recommender.manifest
-        manifest = fit_and_write(dataset, staged, first.version, config, inputs, recommender.artifacts, steps)
+        fit_and_write(dataset, staged, first.version, config, inputs, recommender.artifacts, steps)
         # It began from a version that nobody will find; what that one began from is what counts.
-        amend(staged, training={**manifest.training, "warm_start": first.training["warm_start"]})
+        amend(staged, {"warm_start": first.training["warm_start"]})
 
 
-def _finish(
-    store: Store,
+def _describe(
     staged: Path,
-    published: Recommender | None,
     dataset: Dataset,
     asked: Bools,
     config: TrainingConfig,
-    plan: Plan,
-    examination: Examination,
-    refit: bool,
+    found: Examination,
+    forced: bool,
     steps: Steps,
-) -> Manifest:
-    """Add metrics and report to the staged version, and publish it or not."""
-    verdict = examination.verdict
-    forced = plan.force and not verdict.passed
-    tables = {name: scores.table() for name, scores in examination.scores.items()}
-    summary = {}
-    if examination.scores:
-        summary = summarize(examination.scores["segue"])
-        ours, *others = tables
-        metrics = {"by_category": tables[ours], "others": {name: tables[name] for name in others}}
-        text = json.dumps(metrics, indent=2, ensure_ascii=False)
-        write_text(staged / METRICS, text + "\n")
-    missing = unserved(dataset, asked)
-    if missing:
-        say(f"{missing:,} {dataset.kind} occur in held-out playlists alone and are not served; --refit takes them in")
+) -> None:
+    """Add metrics and report to the staged version."""
+    if found.scores:
+        (_, ours), *others = ((name, scores.table()) for name, scores in found.scores.items())
+        metrics = {"by_category": ours, "others": dict(others)}
+        write_text(staged / METRICS, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
     recommender = Recommender.open(staged)
     try:
         report = give_account(
-            recommender, profile_of(config), dataset, asked, examination.scores, verdict, forced, steps.done
+            recommender, profile_of(config), dataset, asked, found.scores, found.verdict, forced, steps.done
         )
     finally:
         recommender.close()
     write_text(staged / REPORT, render(report))
-    noted: dict[str, Any] = {"hold_out": plan.hold_out, "refit": refit, "forced": forced, "unserved": missing}
-    record = _record(staged, published, examination, forced)
-    noted |= {"gate": verdict.content(), "record": None if record is None else record.content()}
-    training = {**Manifest.read(staged).training, **noted}
-    manifest = amend(staged, metrics=summary, training=training)
-    if not verdict.passed and not plan.force:
+
+
+def _judgement(version: str, published: Recommender | None, found: Examination, forced: bool) -> dict[str, Any]:
+    """What the manifest says of the gate, and what the next version may be held against."""
+    record = Record.of(version, found.scores["segue"]) if found.scores else None
+    if published is not None and not forced:
+        record = keep_record(record, record_of(published))
+    return {"gate": found.verdict.content(), "record": None if record is None else record.content()}
+
+
+def _publish(store: Store, staged: Path, published: Recommender | None, verdict: Verdict, forced: bool) -> None:
+    """
+    Publish the staged version over the *published* one.
+
+    Raises:
+        Refused: the gate is against it, or another version has been published meanwhile; it is kept for inspection.
+    """
+    if not verdict.passed and not forced:
         kept = store.refuse(staged)
         raise Refused(f"not published: {verdict.reason}; {kept} has it for inspection, --force publishes regardless")
     try:
         store.publish(staged, over=None if published is None else published.manifest.version)
     except StoreChanged as changed:
         raise Refused(f"not published: {changed}; {store.refuse(staged)} has it, train again") from changed
-    say(str(steps))
-    say(f"published{' by force' if forced else ''}: {verdict.reason}")
-    return manifest
-
-
-def _record(staged: Path, published: Recommender | None, examination: Examination, forced: bool) -> Record | None:
-    """What the next version may be held against."""
-    own = None
-    if examination.scores:
-        own = Record.of(Manifest.read(staged).version, examination.scores["segue"])
-    return own if published is None or forced else keep_record(own, record_of(published))
 
 
 def _answers(learned: Dataset, tasks: Sequence[Task], config: TrainingConfig) -> Iterator[tuple[str, list[list[str]]]]:

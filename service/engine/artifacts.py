@@ -217,65 +217,50 @@ def write(directory: Path, version: str, created_at: str, model: Model) -> Manif
     """
     model = _in_file_order(model)
     numbers = dict(model.numbers)
-    arrays = {
-        "vectors": model.vectors,
-        "gram": gram_matrix(model.vectors, numbers["regularization"]),
-        "track_artists": model.track_artists,
-    }
-    tracks, artists = _ranked(model, numbers["beta"])
-    ranks = {}
-    for kind, vectors, ids, popularity in (
-        ("tracks", tracks, model.track_ids, model.track_popularity),
-        ("artists", artists, model.artist_ids, model.artist_popularity),
-    ):
-        by_popularity = np.lexsort((_ranks(ids), -popularity))
-        ranks[kind] = np.argsort(by_popularity)
-        arrays |= _candidate_arrays(kind, RankingVectors.split(vectors), by_popularity, ranks[kind])
-    for name, array in arrays.items():
-        write_array(directory / f"{name}.npy", array)
+    ranks = _write_arrays(directory, model)
     write_catalogue(
         directory / "catalogue.sqlite",
         _track_records(model, ranks["tracks"]),
-        zip(
-            model.artist_ids,
-            model.artist_names,
-            model.artist_popularity.tolist(),
-            ranks["artists"].tolist(),
-            strict=True,
-        ),
+        _artist_records(model, ranks["artists"]),
         model.words,
         model.grams,
     )
     for kind in KINDS:
         numbers |= _write_index(directory, kind, model.vectors[_rows(model.shape, kind)], numbers)
     manifest = Manifest(
-        version,
-        created_at,
-        model.shape,
-        numbers,
-        model.data,
-        model.training,
-        {},
-        model.libraries,
-        _describe_files(directory),
+        version=version,
+        created_at=created_at,
+        shape=model.shape,
+        numbers=numbers,
+        data=model.data,
+        training=model.training,
+        metrics={},
+        libraries=model.libraries,
+        files=_describe_files(directory),
     )
     manifest.write(directory)
     return manifest
 
 
-def amend(directory: Path, **changes: Mapping[str, Any]) -> Manifest:
+def amend(directory: Path, training: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> Manifest:
     """
-    Describe the files of the version in *directory* anew, as some were added, and replace fields of its manifest.
+    Describe the files of the version in *directory* anew, as some were added, and what is known of it by now.
 
     Args:
         directory: a version that is not published yet.
-        changes: fields of `Manifest` with their new values.
+        training: added to what its manifest says of the training.
+        metrics: in place of its metrics; None to leave them.
     """
     manifest = Manifest.read(directory)
     described = {
         path.name: manifest.files.get(path.name) or _describe_file(path) for path in _files_beside_manifest(directory)
     }
-    amended = replace(manifest, files=described, **changes)  # type: ignore[arg-type]
+    amended = replace(
+        manifest,
+        files=described,
+        training={**manifest.training, **training},
+        metrics=manifest.metrics if metrics is None else metrics,
+    )
     amended.write(directory)
     return amended
 
@@ -481,6 +466,33 @@ def _in_file_order(model: Model) -> Model:
         artist_names=[model.artist_names[row] for row in artists_by_norm],
         artist_popularity=model.artist_popularity[artists_by_norm],
     )
+
+
+def _write_arrays(directory: Path, model: Model) -> dict[Kind, NDArray[np.int64]]:
+    """Write all arrays of *model*; returns the place of each track and of each artist by popularity, then id."""
+    arrays: dict[str, NDArray[Any]] = {
+        "vectors": model.vectors,
+        "gram": gram_matrix(model.vectors, model.numbers["regularization"]),
+        "track_artists": model.track_artists,
+    }
+    tracks, artists = _ranked(model, model.numbers["beta"])
+    ranks: dict[Kind, NDArray[np.int64]] = {}
+    kinds: tuple[tuple[Kind, Floats, Sequence[str], Ints], ...] = (
+        ("tracks", tracks, model.track_ids, model.track_popularity),
+        ("artists", artists, model.artist_ids, model.artist_popularity),
+    )
+    for kind, vectors, ids, popularity in kinds:
+        by_popularity = np.lexsort((_ranks(ids), -popularity))
+        ranks[kind] = np.argsort(by_popularity)
+        arrays |= _candidate_arrays(kind, RankingVectors.split(vectors), by_popularity, ranks[kind])
+    for name, array in arrays.items():
+        write_array(directory / f"{name}.npy", array)
+    return ranks
+
+
+def _artist_records(model: Model, ranks: NDArray[np.int64]) -> Iterator[tuple[str, str, int, int]]:
+    popularity = model.artist_popularity.tolist()
+    return zip(model.artist_ids, model.artist_names, popularity, ranks.tolist(), strict=True)
 
 
 def _track_records(model: Model, ranks: NDArray[np.int64]) -> Iterator[tuple[str, str, int | None, int, int]]:

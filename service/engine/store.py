@@ -146,8 +146,9 @@ class Store:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise StoreBusy(f"another run is writing to {self.root}; wait for it to end") from None
-            for left in self.root.glob(f"{STAGING}*"):
-                _remove(left)
+            with self._pointing():  # not what a rollback is about to rename
+                for left in self.root.glob(f"{STAGING}*"):
+                    _remove(left)
             yield
 
     @contextlib.contextmanager

@@ -31,7 +31,7 @@ def test_every_kind_of_playlist_gets_k_tracks(client: TestClient, ids: list[str]
         ({"tracks": ids[:5]}, "fold-in"),
         ({"title": "late night jazz"}, "fold-in"),
         ({"tracks": ids[:5], "title": "jazz"}, "fold-in"),
-        ({"artists": [recommender.popular(1)[0].artist.name]}, "fold-in"),  # type: ignore[union-attr]
+        ({"artists": [recommender.popular(1)[0].artist.name]}, "fold-in"),
         ({}, "popular"),
         ({"tracks": ["unknown"]}, "popular"),
     ):

@@ -28,4 +28,4 @@ def test_a_number_out_of_range_is_refused_by_name(name: str, value: float):
 def test_a_config_cannot_be_changed_but_copied():
     assert replace(FULL, factors=3).factors == 3
     with pytest.raises(AttributeError):
-        FULL.factors = 3  # type: ignore[misc]
+        FULL.factors = 3

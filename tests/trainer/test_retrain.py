@@ -210,7 +210,7 @@ def test_refit_takes_in_what_was_held_out_and_the_measures_stay_those_from_befor
     assert train(world, published) == 0
     plain = current(published)
     assert plain.training["unserved"] > 0
-    assert f"{plain.training['unserved']:,} tracks occur in held-out playlists alone" in capsys.readouterr().err
+    assert f"{plain.training['unserved']:,} tracks are in held-out playlists alone" in capsys.readouterr().err
 
     assert train(world, published, "--cold", "--refit") == 0
     refitted = current(published)

@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePath
+from typing import Literal
 
 import polars as pl
 
@@ -149,8 +150,8 @@ def _is_tar(path: Path, start: bytes) -> bool:
 def _tar_chunks(path: Path) -> Iterator[tuple[bytes, int]]:
     try:
         with unpacking(str(path)), path.open("rb") as raw:
-            mode = "r|gz" if starts_with(path, GZIP_MAGIC) else "r|"
-            with tarfile.open(fileobj=raw, mode=mode) as archive:  # type: ignore[call-overload]
+            mode: Literal["r|gz", "r|"] = "r|gz" if starts_with(path, GZIP_MAGIC) else "r|"
+            with tarfile.open(fileobj=raw, mode=mode) as archive:
                 for member in archive:
                     if member.isfile() and PurePath(member.name).name == PLAYS_360K:
                         yield from pieces(archive.extractfile(member), raw.tell)

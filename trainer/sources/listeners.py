@@ -14,11 +14,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.errors import BadConfig, BadInput
 from trainer.progress import progress
-from trainer.sources.synthetic import GENRES, SCENES_PER_GENRE, artist_name, mix, normal, zipf
+from trainer.sources.synthetic import (
+    N_SCENES,
+    SCENES_PER_GENRE,
+    artist_name,
+    check_size,
+    draw_scenes,
+    mix,
+    normal,
+    partial_place,
+    zipf,
+)
 
-MOST_LISTENERS = 1_000_000
 BLOCK_LISTENERS = 1000
 MOST_ARTISTS = 50  # Last.fm 360K has the fifty that each listener played most
 FROM_SCENE, FROM_GENRE = 0.65, 0.25
@@ -40,26 +48,19 @@ class Listeners:
     seed: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.n_listeners <= MOST_LISTENERS:
-            raise BadConfig(f"listeners has to be between 1 and {MOST_LISTENERS:,}; it is {self.n_listeners:,}")
-        if self.seed < 0:
-            raise BadConfig(f"seed has to be 0 or more; it is {self.seed}")
-
-    @cached_property
-    def n_scenes(self) -> int:
-        return len(GENRES) * SCENES_PER_GENRE
+        check_size("listeners", self.n_listeners, self.seed)
 
     @cached_property
     def scene_artists(self) -> int:
         """Artists in a scene; by Heaps' law they grow with the listeners, to some 290,000 in all for 360,000."""
-        return max(20, round(12 * math.pow(self.n_listeners, 0.79) / self.n_scenes))
+        return max(20, round(12 * math.pow(self.n_listeners, 0.79) / N_SCENES))
 
     def block(self, number: int) -> str:
         """The lines of the block of listeners with *number*."""
         first = number * BLOCK_LISTENERS
         count = min(BLOCK_LISTENERS, self.n_listeners - first)
         random = np.random.default_rng((self.seed, number))
-        scenes = (random.random(count) ** 1.3 * self.n_scenes).astype(np.int64) * 37 % self.n_scenes
+        scenes = draw_scenes(random, count)
         drawn = self._artists(random, scenes)
         plays = np.exp(5 + 1.2 * normal(random, drawn.size).reshape(drawn.shape))
         lines: list[str] = []
@@ -79,7 +80,7 @@ class Listeners:
         source, near = random.random(shape), random.random(shape)
         genres = scenes[:, None] // SCENES_PER_GENRE * SCENES_PER_GENRE
         sibling = genres + (near * SCENES_PER_GENRE).astype(np.int64)
-        anywhere = (near * self.n_scenes).astype(np.int64)
+        anywhere = (near * N_SCENES).astype(np.int64)
         scene = np.where(
             source < FROM_SCENE, scenes[:, None], np.where(source < FROM_SCENE + FROM_GENRE, sibling, anywhere)
         )
@@ -105,10 +106,7 @@ def synthesize_listeners(out: Path, n_listeners: int, seed: int) -> None:
         OSError: it cannot be written.
     """
     listeners = Listeners(n_listeners, seed)
-    if out.exists():
-        raise BadInput(f"{out} exists already; remove it or name another place")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
+    partial = partial_place(out)
     try:
         with partial.open("w", encoding="utf-8") as file, progress(n_listeners, "inventing") as bar:
             for block in _blocks(listeners):

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from trainer.errors import BadConfig, BadInput
 from trainer.progress import progress
 
-MOST_PLAYLISTS = 1_000_000
+MOST = 1_000_000  # playlists, or listeners
 SLICE_PLAYLISTS = 1000
 SCENES_PER_GENRE = 8
 TRACKS_PER_ARTIST = 7.6  # as in the Million Playlist Dataset
@@ -60,6 +60,7 @@ GENRES: dict[str, tuple[str, ...]] = {
     "k-pop": ("k-pop", "kpop dance", "seoul nights", "idols", "kpop girls"),
 }
 GENRE_NAMES = tuple(GENRES)
+N_SCENES = len(GENRES) * SCENES_PER_GENRE
 MOODS = ("chill", "happy", "sad", "workout", "study", "driving", "summer", "winter", "morning", "throwback")
 PLAIN_TITLES = (
     "favorites",
@@ -127,19 +128,12 @@ class World:
     seed: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.n_playlists <= MOST_PLAYLISTS:
-            raise BadConfig(f"playlists has to be between 1 and {MOST_PLAYLISTS:,}; it is {self.n_playlists:,}")
-        if self.seed < 0:
-            raise BadConfig(f"seed has to be 0 or more; it is {self.seed}")
-
-    @cached_property
-    def n_scenes(self) -> int:
-        return len(GENRES) * SCENES_PER_GENRE
+        check_size("playlists", self.n_playlists, self.seed)
 
     @cached_property
     def scene_tracks(self) -> int:
         """Tracks in a scene; by Heaps' law they grow with the playlists, to 2.26 million in all for 1,000,000."""
-        return max(20, round(40 * math.pow(self.n_playlists, 0.792) / self.n_scenes))
+        return max(20, round(40 * math.pow(self.n_playlists, 0.792) / N_SCENES))
 
     @cached_property
     def scene_artists(self) -> int:
@@ -161,8 +155,7 @@ class World:
         first = number * SLICE_PLAYLISTS
         count = min(SLICE_PLAYLISTS, self.n_playlists - first)
         random = np.random.default_rng((self.seed, number))
-        scenes = (random.random(count) ** 1.3 * self.n_scenes).astype(np.int64)
-        scenes = scenes * 37 % self.n_scenes  # so that neither a genre's nor a scene's place says how popular it is
+        scenes = draw_scenes(random, count)
         lengths = np.clip(np.exp(3.9 + 0.75 * normal(random, count)), 5, 250).astype(np.int64)
         tracks = self._tracks(random, np.repeat(scenes, lengths))
         described: dict[int, dict[str, Any]] = {}
@@ -182,7 +175,7 @@ class World:
         sibling = scenes // SCENES_PER_GENRE * SCENES_PER_GENRE + (
             random.random(len(scenes)) * SCENES_PER_GENRE
         ).astype(int)
-        anywhere = (random.random(len(scenes)) * self.n_scenes).astype(np.int64)
+        anywhere = (random.random(len(scenes)) * N_SCENES).astype(np.int64)
         scene = np.where(source < FROM_SCENE, scenes, np.where(source < FROM_SCENE + FROM_GENRE, sibling, anywhere))
         reach = np.where(source < FROM_SCENE + FROM_GENRE, self.scene_tracks, max(5, self.scene_tracks // 50))
         return np.asarray(scene * self.scene_tracks + zipf(random.random(len(scenes)), reach, 8))
@@ -255,16 +248,43 @@ def synthesize(out: Path, n_playlists: int, seed: int) -> None:
         OSError: it cannot be written.
     """
     world = World(n_playlists, seed)
-    if out.exists():
-        raise BadInput(f"{out} exists already; remove it or name another place")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
+    partial = partial_place(out)
     with _writer(partial, out.suffix.lower() == ".zip") as write, progress(n_playlists, "inventing") as bar:
         for number in range(-(-n_playlists // SLICE_PLAYLISTS)):
             content = world.slice(number)
             write(f"mpd.slice.{content['info']['slice']}.json", msgspec.json.encode(content))
             bar.update(len(content["playlists"]))
     partial.rename(out)
+
+
+def check_size(what: str, n: int, seed: int) -> None:
+    """
+    Raises:
+        BadConfig: a planted world of *n* of *what*, or of this *seed*, cannot be made.
+    """
+    if not 1 <= n <= MOST:
+        raise BadConfig(f"{what} has to be between 1 and {MOST:,}; it is {n:,}")
+    if seed < 0:
+        raise BadConfig(f"seed has to be 0 or more; it is {seed}")
+
+
+def partial_place(out: Path) -> Path:
+    """
+    Where *out* is written before it is whole.
+
+    Raises:
+        BadInput: *out* exists already.
+    """
+    if out.exists():
+        raise BadInput(f"{out} exists already; remove it or name another place")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return out.with_name(f".{out.name}.partial")
+
+
+def draw_scenes(random: np.random.Generator, count: int) -> Ints:
+    """The scenes that *count* playlists or listeners live in, some of them more popular than others."""
+    scenes = (random.random(count) ** 1.3 * N_SCENES).astype(np.int64)
+    return scenes * 37 % N_SCENES  # so that neither a genre's nor a scene's place says how popular it is
 
 
 @lru_cache(1 << 16)

@@ -187,4 +187,4 @@ def test_a_ragged_selection_keeps_rows_and_counts():
     assert [part[index].tolist() for index in range(len(part))] == [[], [3]]
     assert part.counts is not None
     assert part.counts.tolist() == [7]
-    assert ragged.slice(1, 3).counts.tolist() == [7]  # type: ignore[union-attr]
+    assert ragged.slice(1, 3).counts.tolist() == [7]

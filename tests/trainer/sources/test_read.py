@@ -138,7 +138,7 @@ def test_progress_ends_at_the_size_of_the_inputs_and_never_goes_beyond(tmp_path:
     bars = []
 
     def kept(*args: object, **kwargs: object) -> object:
-        bars.append(progress(*args, **kwargs))  # type: ignore[arg-type]
+        bars.append(progress(*args, **kwargs))
         return bars[-1]
 
     monkeypatch.setattr(trainer.sources, "progress", kept)
