@@ -1,5 +1,7 @@
 """One small planted world, trained once a run, and a client on it."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +37,16 @@ def models(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one published version, trained on the world."""
     store = tmp_path_factory.mktemp("store") / "models"
     train([world], store, Configs.always(TINY))
+    return store
+
+
+@pytest.fixture
+def published(models: Path, tmp_path: Path) -> Path:
+    """A store of its own with the published version, that a test may write to."""
+    store = tmp_path / "published"
+    version = Store(models).current()
+    shutil.copytree(version, store / version.name, copy_function=os.link)
+    (store / "CURRENT").write_text(version.name)
     return store
 
 

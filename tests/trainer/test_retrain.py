@@ -1,7 +1,6 @@
 """One retrain after another: what is published, what is refused, and what is left behind."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,6 @@ from trainer.sources.synthetic import synthesize
 
 QUICK = ["--trees", "5", "--neighbour-recall", "0.5"]
 TINY = ["--factors", "16", "--iterations", "4", *QUICK]
-
-
-@pytest.fixture
-def published(models: Path, tmp_path: Path) -> Path:
-    """A store with the version of the planted world."""
-    store = tmp_path / "store"
-    version = Store(models).current()
-    (store / version.name).mkdir(parents=True)
-    for path in version.iterdir():
-        os.link(path, store / version.name / path.name)
-    (store / "CURRENT").write_text(version.name)
-    return store
 
 
 def train(data: Path, store: Path, *options: str) -> int:

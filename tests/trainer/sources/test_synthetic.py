@@ -11,7 +11,7 @@ import pytest
 
 from trainer.errors import BadConfig, BadInput
 from trainer.sources import read
-from trainer.sources.synthetic import GENRES, World, artist_name, synthesize
+from trainer.sources.synthetic import GENRES, N_SCENES, World, artist_name, synthesize
 
 
 def test_the_same_seed_makes_the_same_world(tmp_path: Path):
@@ -68,7 +68,7 @@ def test_titles_fit_the_genre_of_their_tracks():
     """Most tracks of playlists titled after a genre are by artists of scenes of that genre."""
     world = World(1000, seed=2)
     genre_of = {}
-    for track in range(world.n_scenes * world.scene_tracks):
+    for track in range(N_SCENES * world.scene_tracks):
         genre_of[artist_name(world.artist(track))] = world.genre(world.scene(track))
 
     fitting = total = 0
@@ -99,8 +99,8 @@ def test_names_of_tracks_can_be_read_too(world: Path):
 def test_the_vocabulary_grows_to_the_size_of_the_real_one():
     largest = World(1_000_000, seed=0)
 
-    assert largest.n_scenes * largest.scene_tracks == pytest.approx(2_262_292, rel=0.01)
-    assert largest.n_scenes * largest.scene_artists == pytest.approx(295_860, rel=0.02)
+    assert N_SCENES * largest.scene_tracks == pytest.approx(2_262_292, rel=0.01)
+    assert N_SCENES * largest.scene_artists == pytest.approx(295_860, rel=0.02)
 
 
 def test_a_slice_of_the_largest_world_is_made_without_the_others():
