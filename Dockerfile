@@ -2,6 +2,10 @@
 #
 #   docker build --target service -t segue-service .
 #   docker build --target trainer -t segue-trainer .
+#
+# Both run as user 10001, as any other user, and with a read-only root; what they write besides models goes to /tmp.
+# The service listens on all addresses of its container, so it starts only with SEGUE_KEYS, a file of API keys, or where
+# SEGUE_ALLOW_ANYONE=true says that something else decides who may ask; docs/deployment.md has both.
 
 FROM python:3.11-slim AS build
 RUN apt-get update \
@@ -20,6 +24,7 @@ COPY pyproject.toml ./
 RUN touch README.md LICENSE && /opt/segue/bin/pip install --constraint constraints.txt .
 
 FROM build AS build-service
+RUN /opt/segue/bin/pip install --constraint constraints.txt '.[tracing]'
 COPY service ./service
 RUN /opt/segue/bin/pip install --no-deps .
 
@@ -30,9 +35,14 @@ COPY trainer ./trainer
 RUN /opt/segue/bin/pip install --no-deps .
 
 FROM python:3.11-slim AS base
+# Group root may write to /models too: a platform that picks a user at random puts it in that group.
 RUN groupadd --gid 10001 segue \
  && useradd --uid 10001 --gid segue --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin segue \
- && install --directory --owner segue --group segue /models
+ && install --directory --owner segue --group root --mode 775 /models
+# What is installed comes compiled, the standard library does not, and nobody can write it down later: without this every
+# start, and every health check, would compile what it imports again. The hash spares a look at each source.
+RUN python -m compileall -q -x '/(test|idlelib|lib2to3|turtledemo|site-packages)/' --invalidation-mode unchecked-hash \
+    "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 ENV PATH=/opt/segue/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # `--models` is `models` unless given, which is /models from here.
 WORKDIR /
@@ -50,8 +60,8 @@ CMD ["--help"]
 
 FROM base AS service
 COPY --from=build-service /opt/segue /opt/segue
-ENV SEGUE_MODELS=/models SEGUE_HOST=0.0.0.0
+ENV SEGUE_MODELS=/models SEGUE_HOST=0.0.0.0 SEGUE_PORT=8000
 EXPOSE 8000
-HEALTHCHECK --interval=5s --timeout=3s --start-period=60s \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
+    CMD python -c "import urllib.request as r; r.urlopen('http://127.0.0.1:$SEGUE_PORT/health/ready', timeout=2)"
 ENTRYPOINT ["python", "-m", "service"]

@@ -5,7 +5,7 @@ DEMO_PLAYLISTS ?= 10000
 # Data for the benchmarks; none given: a synthetic world.
 DATA ?=
 
-.PHONY: install demo test lint bench test-faults test-compose constraints clean help
+.PHONY: install demo test lint bench test-faults test-chaos test-deploy test-compose constraints clean help
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -43,6 +43,12 @@ bench: install ## run the benchmarks; DATA=... for playlists of your own
 
 test-faults: install ## kill retrains, fill the disk: nothing that is published is lost (five minutes)
 	$(BIN)/python -m pytest -s tests/faults.py
+
+test-chaos: install ## load, reloads, kills, hostile clients, odd requests on a running service (ten minutes)
+	$(BIN)/python -m pytest -s --exitfirst tests/chaos/reload.py tests/chaos/hostile.py tests/chaos/access.py tests/chaos/contract.py
+
+test-deploy: install ## check dashboard, alerts, manifests and compose files by their own tools
+	$(BIN)/python -m pytest tests/deploy.py
 
 test-compose: install ## bring the containers up, ask them, take them down
 	$(BIN)/python -m pytest --verbose --exitfirst tests/compose.py

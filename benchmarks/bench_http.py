@@ -31,6 +31,7 @@ from statistics import median
 
 from bench_engine import K, playlists_of_30, timed
 from machine import describe_machine
+from starlette.types import Receive, Scope, Send
 
 from service.engine import Playlist, Recommendation, Recommender, Store
 from trainer.config import Configs
@@ -107,13 +108,13 @@ def engine_ms() -> float:
 def serve(models: Path) -> None:
     """The application with a clock around its engine, and an endpoint that does nothing with the same body."""
     import uvicorn
-    from fastapi import Request
+    from fastapi import FastAPI, Request
 
     from service.app import create_app
+    from service.logs import configure_logs
     from service.routes import Answer
     from service.settings import Settings
-
-    app = create_app(Settings(models=models))
+    from service.supervisor import bounded_protocol
 
     seconds: list[float] = []
     recommend = Recommender.recommend
@@ -126,18 +127,28 @@ def serve(models: Path) -> None:
 
     # Timed from within, in the process that answers: the service has no hook for that, and needs none.
     Recommender.recommend = timed_recommend
+    # Eight clients keep one worker busy without a break: none of them is to be refused.
+    settings, beside = Settings(models=models, max_wait_s=1.0), FastAPI()
+    service = create_app(settings)
 
-    @app.get("/engine")
+    @beside.get("/engine")
     async def engine() -> Answer:
         found = median(seconds) * 1e3 if seconds else 0.0
         seconds.clear()
         return Answer(found)
 
-    @app.post("/nothing")
+    @beside.post("/nothing")
     async def nothing(request: Request) -> Answer:
         return Answer({"bytes": len(await request.body())})
 
-    asyncio.run(uvicorn.Server(uvicorn.Config(app, port=PORT, log_level="warning", access_log=False)).serve())
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        chosen = beside if scope["type"] == "http" and scope["path"] in ("/engine", "/nothing") else service
+        await chosen(scope, receive, send)
+
+    with Path(os.devnull).open("w") as nowhere:  # each request is logged, as it is by default
+        configure_logs(settings, nowhere)
+        config = uvicorn.Config(app, port=PORT, log_config=None, access_log=False, http=bounded_protocol(settings))
+        asyncio.run(uvicorn.Server(config).serve())
 
 
 @contextmanager

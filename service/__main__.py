@@ -1,37 +1,81 @@
-"""`python -m service`: serve by the settings of the environment."""
+"""`python -m service`: serve by the settings of the environment; `python -m service keys`: who may ask."""
 
-import logging
+import argparse
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-# OpenBLAS reads this when it is loaded: one request is too small to be worth several threads.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-import uvicorn
 from pydantic import ValidationError
 
-from service.app import create_app
+from service.keys import add_keys_commands, run
 from service.settings import Settings
 
+USAGE = 2
 
-def main() -> int:
-    """Serve until stopped; returns the exit code."""
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until stopped, or do what *arguments* say; returns the exit code."""
+    options = parser().parse_args(arguments)
+    if options.command == "keys":
+        return run(options)
     try:
         settings = Settings()
     except ValidationError as error:
         for fault in error.errors():
             name = "SEGUE_" + "_".join(str(part) for part in fault["loc"]).upper()
-            print(f"error: {name} is {fault['input']!r}: {fault['msg']}", file=sys.stderr)
-        return 2
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_level=settings.log_level,
-        access_log=settings.access_log,
+            said = f"{name} is {fault['input']!r}: {fault['msg']}" if fault["loc"] else fault["msg"]
+            print(f"error: {said.replace('Value error, ', '')}", file=sys.stderr)
+        return USAGE
+    return _serve(settings)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(
+        prog="python -m service",
+        description="Serve the current version of a store over HTTP. Settings come from the environment: SEGUE_...",
     )
-    return 0
+    commands = found.add_subparsers(dest="command", metavar="COMMAND")
+    add_keys_commands(commands.add_parser("keys", help="make, list and revoke API keys"))
+    return found
+
+
+def _serve(settings: Settings) -> int:
+    # The numeric libraries read this when they are loaded, which the workers do: one request is too small to be worth
+    # several threads, and the workers share the machine.
+    for library in ("OPENBLAS", "OMP", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", str(settings.threads))
+
+    from service.access import BadKeys, Keys
+    from service.logs import configure_logs
+
+    configure_logs(settings)
+    try:
+        if settings.keys is not None:
+            Keys.read(settings.keys)
+        with _runtime(settings) as runtime:
+            # What the workers, which find it in their environment, count for Prometheus goes there; that has to be
+            # known as soon as it is imported.
+            metrics = runtime / "metrics"
+            metrics.mkdir(parents=True)
+            os.environ |= {"SEGUE_RUNTIME": str(runtime), "PROMETHEUS_MULTIPROC_DIR": str(metrics)}
+
+            from service.supervisor import serve
+
+            return serve(settings.model_copy(update={"runtime": runtime}))
+    except BadKeys as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+
+
+@contextmanager
+def _runtime(settings: Settings) -> Iterator[Path]:
+    """A directory for what the workers share, empty to begin with and gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="segue-", dir=settings.runtime, ignore_cleanup_errors=True) as runtime:
+        yield Path(runtime)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,30 @@
-"""`create_app(settings)`: the routes around one served model, and what each error becomes."""
+"""`create_app(settings)`: the guard and the routes around one served model, and what each error becomes."""
 
-import logging
+import asyncio
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from service.engine import Artist, EngineError, ModelError, NoModel, PlaylistError, Track, UnknownSeed
-from service.model import ServedModel
-from service.routes import direct_router, router
-from service.schemas import ArtistPlays, FieldFault, Problem, RecommendRequest
+from service.guard import Guard
+from service.parts import Parts
+from service.problems import problem
+from service.routes import router
+from service.schemas import ArtistPlays, FieldFault, Problem
 from service.settings import Settings
-
-log = logging.getLogger("segue")
 
 # Each error of the engine has the status of the nearest class that stands here.
 STATUSES: dict[type[EngineError], HTTPStatus] = {
@@ -28,6 +33,7 @@ STATUSES: dict[type[EngineError], HTTPStatus] = {
     UnknownSeed: HTTPStatus.NOT_FOUND,
     ModelError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+REPORTED_FAULTS = 20
 
 DESCRIPTION = """
 Continues playlists with tracks or artists, and finds the neighbours of tracks and artists.
@@ -36,15 +42,31 @@ Ids are the data's own (`spotify:track:...`). Errors are `application/problem+js
 """
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application; its lifespan opens and closes the model of *settings*."""
-    model = ServedModel(settings.models, settings.open_interval_s)
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """
+    The application; its lifespan opens and closes the model.
+
+    Args:
+        settings: those of the environment unless given.
+
+    Raises:
+        BadKeys: the file of keys cannot be used.
+    """
+    settings, own = _with_runtime(settings or Settings())
+    parts = Parts.of(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await model.start()
+        watching = asyncio.create_task(parts.watch.run())
         yield
-        await model.stop()
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        await parts.auditor.stop()
+        parts.watch.model.close()
+        parts.tracer.stop()
+        if own is not None:
+            shutil.rmtree(own, ignore_errors=True)
 
     app = FastAPI(
         title="Segue",
@@ -53,15 +75,26 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    app.state.model = model
-    app.include_router(direct_router)
+    app.state.parts = parts
     app.include_router(router)
     app.add_exception_handler(EngineError, _engine_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)
     app.add_exception_handler(HTTPException, _http_problem)
-    app.add_exception_handler(Exception, _unexpected_problem)
+    # An included router hides what it holds from its application.
+    routes = {route.path for route in (*app.routes, *router.routes) if isinstance(route, Route)}
+    app.add_middleware(
+        Guard, settings=settings, watch=parts.watch, rates=parts.rates, tracer=parts.tracer, routes=routes
+    )
+    if settings.cors_origins:  # outside the guard: a browser asks first without the key
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["Retry-After", "X-Request-ID"],
+        )
     # As FastAPI documents it; to a type checker a method is not there to be replaced.
-    app.openapi = lambda: _openapi(app, model)  # type: ignore[method-assign]
+    app.openapi = lambda: _openapi(app, parts)  # type: ignore[method-assign]
     return app
 
 
@@ -70,35 +103,27 @@ def status_of(error: type[EngineError]) -> HTTPStatus:
     return next(STATUSES[base] for base in error.__mro__ if base in STATUSES)
 
 
-def _problem(
-    status: int, detail: str, errors: Sequence[dict[str, str]] = (), headers: dict[str, str] | None = None
-) -> JSONResponse:
-    content: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    }
-    if errors:
-        content["errors"] = list(errors)
-    return JSONResponse(content, status, headers, media_type="application/problem+json")
+def _with_runtime(settings: Settings) -> tuple[Settings, Path | None]:
+    """*settings* with a runtime directory, and that directory where it was made here."""
+    if settings.runtime is not None:
+        return settings, None
+    own = Path(tempfile.mkdtemp(prefix="segue-"))
+    return settings.model_copy(update={"runtime": own}), own
 
 
-async def _engine_problem(_: Request, error: Exception) -> JSONResponse:
-    status = status_of(type(error)) if isinstance(error, EngineError) else HTTPStatus.INTERNAL_SERVER_ERROR
+async def _engine_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, EngineError)
+    status = status_of(type(error))
     headers = {"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return _problem(status, str(error), headers=headers)
+    return problem(status, str(error), headers=headers)
 
 
-async def _validation_problem(_: Request, error: Exception) -> JSONResponse:
+async def _validation_problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults = [{"field": _field(fault), "reason": _reason(fault)} for fault in error.errors()]
     first = f"{faults[0]['field']}: {faults[0]['reason']}"
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, first + more, faults[:MOST_FAULTS])
-
-
-MOST_FAULTS = 20
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, first + more, faults[:REPORTED_FAULTS])
 
 
 def _field(fault: dict[str, Any]) -> str:
@@ -114,36 +139,55 @@ def _reason(fault: dict[str, Any]) -> str:
     return str(fault["msg"]).removeprefix("Value error, ")
 
 
-async def _http_problem(request: Request, error: Exception) -> JSONResponse:
+async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = str(error.detail)
-    if error.status_code == HTTPStatus.NOT_FOUND:
-        detail = "there is nothing at this path; see /docs for what there is"
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         detail = f"{request.method} is not answered at this path; see /docs for what is"
-    return _problem(error.status_code, detail, headers=dict(error.headers or {}))
+    return problem(error.status_code, detail, headers=dict(error.headers or {}))
 
 
-async def _unexpected_problem(_: Request, __: Exception) -> JSONResponse:
-    return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error occurred; the log of the service has it")
-
-
-def _openapi(app: FastAPI, model: ServedModel) -> dict[str, Any]:
+def _openapi(app: FastAPI, parts: Parts) -> dict[str, Any]:
     """The OpenAPI description, with examples from the served catalogue, so that they work when pasted."""
     description = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    schemas = description["components"]["schemas"]
-    schemas.pop("HTTPValidationError", None)
-    schemas.pop("ValidationError", None)
-    schemas["ArtistPlays"] = ArtistPlays.model_json_schema()
-    schemas["RecommendRequest"] = RecommendRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas["RecommendRequest"].pop("$defs", None)
-    schemas["FieldFault"] = FieldFault.model_json_schema()
-    schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas["Problem"].pop("$defs", None)
-    with suppress(NoModel):
-        served = model.recommender()
-        _add_examples(description["paths"], served.popular(3), served.popular_artists(3))
+    paths, components = description["paths"], description["components"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
+    for schema in (ArtistPlays, parts.schemas.recommend, FieldFault, Problem):
+        components["schemas"][schema.__name__] = _schema(schema)
+    paths["/similar"]["get"]["parameters"] = _parameters(parts.schemas.similar)
+    paths["/search"]["get"]["parameters"] = _parameters(parts.schemas.search)
+    _add_keys(description)
+    with suppress(NoModel), parts.watch.model.lend() as served:
+        _add_examples(paths, served.popular(3), served.popular_artists(3))
     return description
+
+
+def _schema(schema: type[BaseModel]) -> dict[str, Any]:
+    found = schema.model_json_schema(ref_template="#/components/schemas/{model}")
+    found.pop("$defs", None)
+    return found
+
+
+def _parameters(schema: type[BaseModel]) -> list[dict[str, Any]]:
+    found = _schema(schema)
+    return [
+        {"name": name, "in": "query", "required": name in found.get("required", ()), "schema": field}
+        | ({"description": field.pop("description")} if "description" in field else {})
+        for name, field in found["properties"].items()
+    ]
+
+
+def _add_keys(description: dict[str, Any]) -> None:
+    """Where a key goes, and that health needs none."""
+    description["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    for path, methods in description["paths"].items():
+        for operation in methods.values():
+            if not path.startswith("/health/"):
+                operation["security"] = [{"bearer": []}, {"header": []}]
 
 
 def _add_examples(paths: dict[str, Any], tracks: Sequence[Track], artists: Sequence[Artist]) -> None:

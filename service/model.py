@@ -1,80 +1,172 @@
-"""The one recommender that a process serves, and why there is none while there is none."""
+"""The one recommender that a process serves: opened, replaced by what is published after it, and lent to requests."""
 
 import asyncio
+import contextlib
 import gc
 import logging
-from contextlib import suppress
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from service.engine import CorruptModel, ModelError, NoModel, Recommender, Store
+from service.engine import Manifest, ModelError, NoModel, Recommender, Store
+from service.metrics import RELOADS
 
 log = logging.getLogger("segue")
+
+NICENESS = 10
+Made = TypeVar("Made")
+
+
+@dataclass
+class _Loan:
+    """An open version, and how many hold it."""
+
+    recommender: Recommender
+    borrowers: int = 0
+    retired: bool = False
+
+    def close_when_free(self) -> None:
+        if self.retired and not self.borrowers:
+            self.recommender.close()
 
 
 class ServedModel:
     """
-    Opens the current version of a store, in the background, as soon as there is one that can be opened.
+    Serves the current version of a store, whichever that is by now.
 
-    So the service can be started before the first model is published, answers while a large one is being verified,
-    and says why it is not ready.
+    A version that is published, or rolled back to, is verified and opened beside the one that serves, warmed, and
+    swapped in; requests in progress end on the version that they began with, and the last of them closes it. One that
+    cannot be opened is refused and not read again until it changes, and the old one serves on. So the service can also
+    be started before the first model is published, and answers while a large one is being verified.
+
+    Attributes:
+        refusal: why what is current now is not what is served, if so.
     """
 
-    def __init__(self, models: Path, interval_s: float):
-        self._store, self._interval_s = Store(models), interval_s
-        self._recommender: Recommender | None = None
-        self._reason = "the model is being opened"
-        self._opening: asyncio.Task[None] | None = None
+    def __init__(self, models: Path):
+        self._store = Store(models)
+        self._loan: _Loan | None = None
+        self._seen: tuple[object, ...] | None = None
+        self._blocked: frozenset[str] = frozenset()
+        self._fault = ""
+        self.refusal: str | None = "the model is being opened"
 
-    def recommender(self) -> Recommender:
+    @property
+    def manifest(self) -> Manifest | None:
+        """That of the served version, if there is one."""
+        return None if self._loan is None else self._loan.recommender.manifest
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Recommender]:
         """
-        The recommender that answers.
+        The recommender that answers; it stays open as long as it is held.
 
         Raises:
             NoModel: none is open; the message says why.
         """
-        if self._recommender is None:
-            raise NoModel(self._reason)
-        return self._recommender
+        loan = self._loan
+        if loan is None:
+            raise NoModel(str(self.refusal))
+        loan.borrowers += 1
+        try:
+            yield loan.recommender
+        finally:
+            loan.borrowers -= 1
+            loan.close_when_free()
 
-    async def start(self) -> None:
-        """Begin opening."""
-        self._opening = asyncio.create_task(self._open())
+    async def block(self, ids: frozenset[str]) -> None:
+        """Never return what has one of *ids*, by this version and those to come."""
+        self._blocked = ids
+        if self._loan is not None:
+            with self.lend() as recommender:
+                n_rows = await asyncio.to_thread(recommender.block, ids)
+            log.info("%d ids are blocked, %d tracks and artists of this version", len(ids), n_rows)
 
-    async def stop(self) -> None:
-        """Stop opening, and close what is open."""
-        if self._opening is not None:
-            self._opening.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._opening
-        if self._recommender is not None:
-            self._recommender.close()
-            self._recommender = None
+    async def look(self, *, again: bool = False) -> None:
+        """
+        Take up what was published, or rolled back to, since the last look.
 
-    async def _open(self) -> None:
-        while self._recommender is None:
-            stamp = self._store.stamp()
-            try:
-                self._recommender = await asyncio.to_thread(lambda: Recommender.open(self._store.current()))
-            except CorruptModel as error:
-                self._report(str(error))
-                await self._changed(stamp)  # verifying a large model again and again would keep the machine busy
-            except ModelError as error:
-                self._report(str(error))
-                await asyncio.sleep(self._interval_s)
-            except Exception as error:  # whatever it was, the next version may be free of it
+        Args:
+            again: read a version that was refused once more, though nothing about it changed.
+        """
+        stamp = await asyncio.to_thread(self._store.stamp)
+        if stamp != self._seen or not stamp or (again and self.refusal):
+            await self._open(stamp)
+
+    def close(self) -> None:
+        """Close what is open, once nobody holds it."""
+        if self._loan is not None:
+            self._retire(self._loan)
+            self._loan = None
+
+    async def _open(self, stamp: tuple[object, ...]) -> None:
+        try:
+            # While one serves, the next is opened by a single thread that gives way to it.
+            recommender = await (asyncio.to_thread(self._next) if self._loan is None else gently(self._next))
+        except ModelError as error:
+            self._seen = stamp  # to verify a large model again and again would keep the machine busy
+            self._refuse(str(error))
+        except Exception as error:  # whatever it was may pass: the next look tries again
+            if repr(error) != self._fault:
                 log.exception("the model could not be opened")
-                self._report(f"the model could not be opened: {error!r}")
-                await asyncio.sleep(self._interval_s)
+            self._fault = repr(error)
+            self._refuse("the model could not be opened; the log of the service has the reason")
+        else:
+            self._seen = stamp
+            self._swap(recommender)
+
+    def _next(self) -> Recommender:
+        opened = Recommender.open(self._store.current(), threads=None if self._loan is None else 1)
+        try:
+            opened.block(self._blocked)
+            opened.warm()
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def _swap(self, recommender: Recommender) -> None:
+        before, self._loan, self.refusal = self._loan, _Loan(recommender), None
+        RELOADS.labels("served").inc()
+        log.info("serving version %s", recommender.manifest.version)
+        if before is not None:
+            self._retire(before)
+            return
         # What is loaded by now stays; the collector need not walk it again and again while requests are answered.
         gc.collect()
         gc.freeze()
-        log.info("serving version %s", self._recommender.manifest.version)
 
-    async def _changed(self, stamp: tuple[object, ...]) -> None:
-        while self._store.stamp() == stamp:
-            await asyncio.sleep(self._interval_s)
+    def _retire(self, loan: _Loan) -> None:
+        loan.retired = True
+        loan.close_when_free()
 
-    def _report(self, reason: str) -> None:
-        if reason != self._reason:
+    def _refuse(self, reason: str) -> None:
+        if reason == self.refusal:
+            return
+        self.refusal = reason
+        if self._loan is None:
             log.warning("not ready: %s", reason)
-            self._reason = reason
+        else:
+            RELOADS.labels("refused").inc()
+            log.error("version %s serves on: %s", self._loan.recommender.manifest.version, reason)
+
+
+async def gently(make: Callable[[], Made]) -> Made:
+    """Run *make* in a thread that gives way to the one that answers requests."""
+
+    def begin() -> None:
+        if sys.platform == "linux":  # where a thread has a niceness of its own
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+    # A thread of its own each time: a niceness cannot be taken back without rights.
+    pool = ThreadPoolExecutor(1, initializer=begin)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(pool, make)
+    finally:
+        pool.shutdown(wait=False)

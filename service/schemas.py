@@ -1,17 +1,17 @@
 """Requests and responses; their texts and examples are the API reference."""
 
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, StrictStr, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, StrictStr, Tag, create_model
+from pydantic import model_validator as validator
 
 from service.engine import Kind
+from service.settings import Settings
 
-MOST_TRACKS = 1_000
-MOST_ARTISTS = 1_000
-MOST_EXCLUDED = 10_000
-MOST_TITLE_CHARACTERS = 1_000
-MOST_ANSWERS = 500
 MOST_PLAYS = 1_000_000_000
 
 KIND = "What is wanted: `tracks`, or `artists`. Tracks unless told otherwise, where the catalogue has any."
@@ -53,21 +53,22 @@ class RecommendRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"title": "late night jazz", "k": 10}]})
 
-    tracks: list[StrictStr] = Field([], max_length=MOST_TRACKS, description="Ids of the tracks that it holds.")
+    # A list of a million faults is left at its first.
+    tracks: list[StrictStr] = Field([], fail_fast=True, description="Ids of the tracks that it holds.")
     artists: list[Mention] = Field(
         [],
-        max_length=MOST_ARTISTS,
+        fail_fast=True,
         description=(
             "Artists that it names beside its tracks, each an id, a name, or either with a count of plays. Without a "
             "count it counts as in the training data: 1 in playlists, the median in what people listened to."
         ),
     )
-    title: StrictStr = Field("", max_length=MOST_TITLE_CHARACTERS, description="Its title.")
-    k: StrictInt = Field(100, ge=1, le=MOST_ANSWERS, description="How many are wanted.")
+    title: StrictStr = Field("", description="Its title.")
+    k: StrictInt = Field(100, ge=1, description="How many are wanted.")
     kind: Kind | None = Field(None, description=KIND)
     exclude: list[StrictStr] = Field(
         [],
-        max_length=MOST_EXCLUDED,
+        fail_fast=True,
         description="What must not be recommended: ids of tracks, or ids or names of artists where those are wanted.",
     )
 
@@ -77,11 +78,11 @@ class SimilarQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    track: list[str] = Field([], max_length=MOST_TRACKS, description="Id of a track; may repeat.")
-    artist: list[str] = Field([], max_length=MOST_ARTISTS, description="Id or name of an artist; may repeat.")
-    k: int = Field(20, ge=1, le=MOST_ANSWERS, description="How many are wanted.")
+    track: list[str] = Field([], description="Id of a track; may repeat.")
+    artist: list[str] = Field([], description="Id or name of an artist; may repeat.")
+    k: int = Field(20, ge=1, description="How many are wanted.")
 
-    @model_validator(mode="after")
+    @validator(mode="after")
     def _names_one_kind(self) -> Self:
         if bool(self.track) == bool(self.artist):
             raise ValueError("give one or more of track, or one or more of artist, and not both")
@@ -93,11 +94,45 @@ class SearchQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    q: Annotated[str, Field(min_length=1, max_length=MOST_TITLE_CHARACTERS)] = Field(
-        description="Words of the name and the artist; the last may be unfinished, from three characters on."
+    q: str = Field(
+        min_length=1,
+        description="Words of the name and the artist; the last may be unfinished, from three characters on.",
     )
-    k: int = Field(20, ge=1, le=MOST_ANSWERS, description="How many are wanted at most.")
+    k: int = Field(20, ge=1, description="How many are wanted at most.")
     kind: Kind | None = Field(None, description=KIND)
+
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Schemas:
+    """What requests have to be, within the limits of one service."""
+
+    recommend: type[RecommendRequest]
+    similar: type[SimilarQuery]
+    search: type[SearchQuery]
+
+    @classmethod
+    def within(cls, settings: Settings) -> Self:
+        """The schemas with the limits of *settings*."""
+        tracks, artists = settings.max_tracks, settings.max_artists
+        limits = {"tracks": tracks, "artists": artists, "exclude": settings.max_exclude, "title": settings.max_title}
+        return cls(
+            _bound(RecommendRequest, {**limits, "k": settings.max_k}),
+            _bound(SimilarQuery, {"track": tracks, "artist": artists, "k": settings.max_k}),
+            _bound(SearchQuery, {"q": settings.max_title, "k": settings.max_k}),
+        )
+
+
+def _bound(schema: type[Schema], limits: Mapping[str, int]) -> type[Schema]:
+    """*schema* with the most that each field of *limits* may be: a number, or the length of a text or list."""
+    fields: dict[str, Any] = {}
+    for name, most in limits.items():
+        field = deepcopy(schema.model_fields[name])
+        limit = Field(le=most) if field.annotation is int else Field(max_length=most)
+        fields[name] = (Annotated[field.rebuild_annotation(), limit], field)
+    return create_model(schema.__name__, __base__=schema, __doc__=schema.__doc__, **fields)
 
 
 class ArtistAnswer(BaseModel):
@@ -176,8 +211,24 @@ class LiveResponse(BaseModel):
 
 
 class ReadyResponse(BaseModel):
-    status: Literal["ready"]
+    status: Literal["ready", "degraded"] = Field(
+        description="`degraded` where something newer was refused, and what was there before serves on."
+    )
     model: str
+    reason: str | None = Field(None, description="Why it is degraded.")
+
+
+class WorkerStanding(BaseModel):
+    pid: int
+    status: Literal["ready", "degraded", "unready", "stopping"]
+    model: str | None
+
+
+class ReloadResponse(BaseModel):
+    status: Literal["ready", "degraded", "unready", "stopping"]
+    model: str | None
+    reason: str | None
+    workers: list[WorkerStanding] = Field(description="How each worker stands after it looked.")
 
 
 class FieldFault(BaseModel):

@@ -60,7 +60,7 @@ def recommender(models: Path) -> Iterator[Recommender]:
 @pytest.fixture(scope="session")
 def client(models: Path) -> Iterator[TestClient]:
     """A client on a service that is ready."""
-    with TestClient(create_app(Settings(models=models, open_interval_s=0.01))) as opened:
+    with TestClient(create_app(Settings(models=models, watch_interval_s=0.01))) as opened:
         wait_until_ready(opened)
         yield opened
 

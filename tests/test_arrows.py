@@ -13,26 +13,52 @@ ROOT = Path(__file__).parents[1]
 # What each module may import beside the standard library; the names of `service.engine` are those of its `__init__`.
 MAY_IMPORT: dict[str, set[str]] = {
     "service/__init__.py": set(),
-    "service/__main__.py": {"uvicorn", "pydantic", "service.app", "service.settings"},
-    "service/app.py": {"fastapi", "starlette", "service.engine", "service.model", "service.routes", "service.schemas",
-                       "service.settings"},
-    "service/model.py": {"service.engine"},
-    "service/routes.py": {"fastapi", "orjson", "pydantic", "service.engine", "service.model", "service.schemas"},
-    "service/schemas.py": {"pydantic", "service.engine"},
+    "service/__main__.py": {"pydantic", *(f"service.{name}" for name in (
+        "access", "keys", "logs", "settings", "supervisor"))},
+    "service/access.py": set(),
+    "service/app.py": {"fastapi", "pydantic", "starlette", "service.engine", *(f"service.{name}" for name in (
+        "guard", "parts", "problems", "routes", "schemas", "settings"))},
+    "service/audit.py": {"service.engine", "service.metrics", "service.model"},
+    "service/blocklist.py": set(),
+    "service/board.py": set(),
+    "service/call.py": {"fastapi", "service.access", "service.engine", "service.keys"},
+    "service/guard.py": {"starlette", "service.engine", *(f"service.{name}" for name in (
+        "access", "call", "metrics", "problems", "queue", "rates", "settings", "tracing", "watch"))},
+    "service/keys.py": {"service.access"},
+    "service/logs.py": {"orjson", "structlog", "service.settings"},
+    "service/metrics.py": {"prometheus_client", "service.board"},
+    "service/model.py": {"service.engine", "service.metrics"},
+    "service/otlp.py": {"opentelemetry"},
+    "service/parts.py": {"fastapi", *(f"service.{name}" for name in (
+        "audit", "board", "model", "rates", "schemas", "settings", "tracing", "watch"))},
+    "service/problems.py": {"orjson", "starlette"},
+    "service/protocol.py": {"uvicorn", "service.metrics", "service.problems"},
+    "service/queue.py": set(),
+    "service/rates.py": {"service.access"},
+    "service/routes.py": {"fastapi", "orjson", "pydantic", "service.engine", *(f"service.{name}" for name in (
+        "call", "metrics", "parts", "problems", "schemas"))},
+    "service/schemas.py": {"pydantic", "service.engine", "service.settings"},
     "service/settings.py": {"pydantic", "pydantic_settings"},
+    "service/supervisor.py": {"uvicorn", *(f"service.{name}" for name in (
+        "board", "logs", "metrics", "protocol", "settings"))},
+    "service/tracing.py": {"service.otlp", "service.settings"},
+    "service/watch.py": {f"service.{name}" for name in (
+        "access", "blocklist", "board", "metrics", "model", "settings", "watched")},
+    "service/watched.py": set(),
     "service/engine/__init__.py": {f"service.engine.{name}" for name in (
         "artifacts", "catalogue", "errors", "features", "foldin", "recommender", "store")},
     "service/engine/errors.py": set(),
     "service/engine/features.py": {"numpy"},
     "service/engine/foldin.py": {"numpy", "scipy", "service.engine.errors"},
-    "service/engine/retrieval.py": {"numpy", "annoy"},
+    "service/engine/blocklist.py": {"numpy", "service.engine.artifacts"},
+    "service/engine/retrieval.py": {"numpy", "annoy", "service.engine.errors"},
     "service/engine/catalogue.py": {"service.engine.errors", "service.engine.features"},
     "service/engine/artifacts.py": {"numpy", *(f"service.engine.{name}" for name in (
         "catalogue", "errors", "features", "files", "foldin", "retrieval"))},
     "service/engine/files.py": {"numpy"},
     "service/engine/store.py": {f"service.engine.{name}" for name in ("artifacts", "errors", "files")},
     "service/engine/recommender.py": {"numpy", *(f"service.engine.{name}" for name in (
-        "artifacts", "catalogue", "errors", "features", "foldin", "retrieval"))},
+        "artifacts", "blocklist", "catalogue", "errors", "features", "foldin", "retrieval"))},
     "trainer/__init__.py": set(),
     "trainer/__main__.py": {"service.engine", *(f"trainer.{name}" for name in (
         "config", "errors", "pipeline", "sources.listeners", "sources.synthetic", "threads", "tune", "versions"))},

@@ -140,9 +140,9 @@ def test_no_file_names_a_package_registry():
 def test_everything_that_is_depended_on_is_pinned():
     pinned = set(re.findall(r"^([\w.-]+)==[\w.]+$", (ROOT / "constraints.txt").read_text().lower(), flags=re.MULTILINE))
     project = (ROOT / "pyproject.toml").read_text()
-    wanted = re.findall(r'"([\w-]+)[>=\d.]*"', re.search(r"dependencies = \[(.*?)\]", project, re.DOTALL)[1])
-    for extra in re.findall(r"^(?:trainer|dev) = \[(.*?)\]$", project, flags=re.MULTILINE):
-        wanted += re.findall(r'"([\w-]+)"', extra)
+    wanted = re.findall(r'"([\w-]+)[<>=\d.]*"', re.search(r"dependencies = \[(.*?)\]", project, re.DOTALL)[1])
+    for extra in re.findall(r"^(?:trainer|tracing|dev) = \[(.*?)\n?\]$", project, flags=re.MULTILINE | re.DOTALL):
+        wanted += re.findall(r'"([\w-]+)[<>=\d.]*"', extra)
 
     assert len(wanted) > 15
     assert {name.replace("_", "-") for name in wanted} <= {name.replace("_", "-") for name in pinned}

@@ -9,6 +9,7 @@ from service.engine.catalogue import Artist, Catalogue, CountedArtist, Track
 from service.engine.errors import (
     CorruptModel,
     EngineError,
+    ModelClosed,
     ModelError,
     NoModel,
     PlaylistError,
@@ -37,6 +38,7 @@ __all__ = [
     "Kind",
     "Manifest",
     "Model",
+    "ModelClosed",
     "ModelError",
     "NoModel",
     "Playlist",

@@ -27,6 +27,7 @@ from service.engine.retrieval import NeighbourIndex, RankingVectors, head_length
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
+CATALOGUE = "catalogue.sqlite"
 NOT_A_MANIFEST = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 Kind = Literal["tracks", "artists"]
@@ -121,14 +122,18 @@ class Manifest:
         except NOT_A_MANIFEST as error:
             raise CorruptModel(f"{path} lacks a field of its format: {error!r}; train or publish again") from error
 
-    def verify(self, directory: Path) -> None:
+    def verify(self, directory: Path, threads: int | None = None) -> None:
         """
         Compare each file of *directory* with its size and checksum.
+
+        Args:
+            directory: the version.
+            threads: how many read at once; None for as many as there are processors, and a few.
 
         Raises:
             CorruptModel: a file is missing, cut short or changed.
         """
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(threads) as pool:
             for _ in pool.map(lambda file: _verify_file(directory / file[0], file[1]), self.files.items()):
                 pass
 
@@ -219,7 +224,7 @@ def write(directory: Path, version: str, created_at: str, model: Model) -> Manif
     numbers = dict(model.numbers)
     ranks = _write_arrays(directory, model)
     write_catalogue(
-        directory / "catalogue.sqlite",
+        directory / CATALOGUE,
         _track_records(model, ranks["tracks"]),
         _artist_records(model, ranks["artists"]),
         model.words,
@@ -287,6 +292,33 @@ class Candidates:
     effort: int
 
 
+class Lease:
+    """A shared lock on a version: it takes no right to write, and ends with this object or with the process."""
+
+    def __init__(self, directory: Path):
+        """
+        Lock the version in *directory*.
+
+        Raises:
+            CorruptModel: it is not there any more.
+        """
+        self._descriptor: int | None = None
+        try:
+            self._descriptor = os.open(directory / MANIFEST, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise CorruptModel(f"{directory} went away while it was opened: {error}") from error
+        with contextlib.suppress(OSError):  # a file system without locks serves too
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def close(self) -> None:
+        """End it; once more does nothing, for by then the number of the descriptor may be that of another file."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    __del__ = close
+
+
 @dataclass(frozen=True)
 class Artifacts:
     """
@@ -300,7 +332,7 @@ class Artifacts:
         vectors: float32, shape (n_features, n_factors). Y.
         gram: float32, shape (n_factors, n_factors). Y'Y + lambda I.
         candidates: the tracks and the artists.
-        lease: a descriptor that holds the version's shared lock, as long as it is in use.
+        lease: holds the version's shared lock, as long as it is in use.
     """
 
     directory: Path
@@ -310,33 +342,37 @@ class Artifacts:
     vectors: Floats
     gram: Floats
     candidates: Mapping[Kind, Candidates]
-    lease: int
+    lease: Lease
 
     @classmethod
-    def open(cls, directory: Path) -> Self:
+    def open(cls, directory: Path, threads: int | None = None) -> Self:
         """
         Verify and open the version in *directory*; until it is closed it counts as in use.
+
+        Args:
+            directory: the version.
+            threads: how many verify its files at once, as `Manifest.verify` has it.
 
         Raises:
             ModelError: it is missing, damaged or of another format.
         """
         manifest = Manifest.read(directory)
-        lease = _lease(directory)
+        lease = Lease(directory)
         try:
+            manifest.verify(directory, threads)
             return cls._verified(directory, manifest, lease)
         except BaseException:
-            os.close(lease)
+            lease.close()
             raise
 
     @classmethod
-    def _verified(cls, directory: Path, manifest: Manifest, lease: int) -> Self:
-        manifest.verify(directory)
+    def _verified(cls, directory: Path, manifest: Manifest, lease: Lease) -> Self:
         shape = manifest.shape
         try:
+            weights = manifest.weights
             arrays = {name: _map(directory / f"{name}.npy", shape_) for name, shape_ in _array_shapes(shape).items()}
             candidates = {kind: _candidates(directory, kind, manifest, arrays) for kind in KINDS}
-            catalogue = Catalogue.open(directory / "catalogue.sqlite")
-            weights = manifest.weights
+            catalogue = open_catalogue(directory)
         except (OSError, ValueError, KeyError) as error:
             raise CorruptModel(f"{directory} does not hold what its manifest says: {error}") from error
         space = FeatureSpace(arrays["track_artists"], shape.artists, shape.words, shape.grams, weights)
@@ -345,8 +381,20 @@ class Artifacts:
         )
 
     def close(self) -> None:
+        """
+        Unmap the catalogue and the indexes and end the lease; once more does nothing.
+
+        The arrays are unmapped with the last that refers to them.
+        """
         self.catalogue.close()
-        os.close(self.lease)
+        for candidates in self.candidates.values():
+            candidates.index.close()
+        self.lease.close()
+
+
+def open_catalogue(directory: Path) -> Catalogue:
+    """Open the catalogue of the version in *directory*; the caller closes it."""
+    return Catalogue.open(directory / CATALOGUE)
 
 
 def in_use(directory: Path) -> bool:
@@ -359,17 +407,6 @@ def in_use(directory: Path) -> bool:
         except OSError:  # a file system without locks tells nothing
             return False
     return False
-
-
-def _lease(directory: Path) -> int:
-    """A shared lock on the version in *directory*: it takes no right to write, and ends with the process."""
-    try:
-        descriptor = os.open(directory / MANIFEST, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise CorruptModel(f"{directory} went away while it was opened: {error}") from error
-    with contextlib.suppress(OSError):  # a file system without locks serves too
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-    return descriptor
 
 
 def _rows(shape: Shape, kind: Kind) -> slice:

@@ -6,11 +6,11 @@ Nothing of it is held in Python: a catalogue of millions costs the service no me
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from errno import EIO, ENOSPC
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from service.engine.errors import CorruptModel
@@ -153,17 +153,25 @@ class Catalogue:
         Raises:
             CorruptModel: there is no catalogue in *path*.
         """
+        database = None
         try:
             uri = f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1"
             database = sqlite3.connect(uri, uri=True, check_same_thread=False)
             database.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
             database.execute("SELECT 1 FROM tracks, artists, terms LIMIT 1")
         except sqlite3.Error as error:
+            if database is not None:
+                database.close()
             raise CorruptModel(f"{path} cannot be opened as a catalogue: {error}") from error
         return cls(database)
 
     def close(self) -> None:
+        """Unmap and close the file; once more does nothing."""
         self._database.close()
+
+    def rows_of_ids(self, table: Literal["tracks", "artists"], ids: Collection[str]) -> list[int]:
+        """The rows of those of the distinct *ids* that *table* holds, in no order: by id alone, never by name."""
+        return list(self._rows_by(table, "id", list(ids)).values())
 
     def track_rows(self, track_ids: Iterable[str]) -> tuple[list[int], list[str]]:
         """The rows of the distinct *track_ids* that are known, and the ids that are not, each in the order given."""
@@ -212,18 +220,18 @@ class Catalogue:
         sql = "SELECT row, id, name, popularity FROM artists WHERE row IN ({})"
         return {row: CountedArtist(*artist) for row, *artist in self._select(sql, rows)}
 
-    def search_tracks(self, text: str, k: int) -> list[int]:
+    def search_tracks(self, text: str) -> Iterator[int]:
         """
-        The rows of the *k* most popular tracks with each word of *text* in name or artist.
+        The rows of the tracks with each word of *text* in name or artist, the most popular first.
 
-        The last word may be unfinished where it has three characters or more. Matches come by popularity already, so
-        that a word of many tracks costs no more than one of few.
+        The last word may be unfinished where it has three characters or more. Matches are found as they are taken, by
+        popularity already, so that the first of a word of many tracks cost no more than those of one of few.
         """
-        return self._search("track", text, k)
+        return self._search("track", text)
 
-    def search_artists(self, text: str, k: int) -> list[int]:
-        """The rows of the *k* most popular artists with each word of *text* in their name; else as `search_tracks`."""
-        return self._search("artist", text, k)
+    def search_artists(self, text: str) -> Iterator[int]:
+        """The rows of the artists with each word of *text* in their name; otherwise as `search_tracks`."""
+        return self._search("artist", text)
 
     def track_ids(self) -> list[str]:
         """The ids of all tracks, by row."""
@@ -240,17 +248,18 @@ class Catalogue:
         )
         return [term for (term,) in words], [term for (term,) in grams]
 
-    def _search(self, kind: str, text: str, k: int) -> list[int]:
+    def _search(self, kind: str, text: str) -> Iterator[int]:
         words = normalize_title(text).split()
         if not words:
-            return []
+            return
         unfinished = "*" if len(words[-1]) >= LEAST_PREFIX else ""
         sql = (
             f"SELECT found.row FROM {kind}_search JOIN {kind}s found ON found.rank = {kind}_search.rowid "
-            f"WHERE {kind}_search MATCH ? ORDER BY {kind}_search.rowid LIMIT ?"
+            f"WHERE {kind}_search MATCH ? ORDER BY {kind}_search.rowid"
         )
         phrases = " ".join(f'"{word}"' for word in words)
-        return [row for (row,) in self._database.execute(sql, (phrases + unfinished, k))]
+        for (row,) in self._database.execute(sql, (phrases + unfinished,)):
+            yield row
 
     def _rows_by(self, table: str, column: str, keys: Sequence[str], order: str = "") -> dict[str, int]:
         name = column.rpartition(" ")[2]

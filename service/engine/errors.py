@@ -8,6 +8,7 @@ Everything the engine refuses, as one tree.
         ├── NoModel             nothing has been published yet
         ├── CorruptModel        a file is missing, cut short or differs from its checksum
         ├── UnsupportedFormat   the files were written by a release with another format
+        ├── ModelClosed         a version was asked after it had been closed
         ├── StoreBusy           another run is writing to the same store
         └── StoreChanged        another version was published than the one to be replaced
 """
@@ -39,6 +40,10 @@ class CorruptModel(ModelError):
 
 class UnsupportedFormat(ModelError):
     """The version was written in a format that this release does not read."""
+
+
+class ModelClosed(ModelError):
+    """The version was closed; whoever holds it has to ask the one that is served now."""
 
 
 class StoreChanged(ModelError):

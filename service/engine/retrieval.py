@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from errno import EIO
 from operator import neg
 from pathlib import Path
+from threading import Lock
 from typing import Literal, Self
 
 import numpy as np
 from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
+from service.engine.errors import ModelClosed
+
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 BLOCK_ROWS = 4096
 FIRST_BLOCK_ROWS = 4096
@@ -150,7 +154,13 @@ class _Pool:
         self._threshold = max(float(np.partition(scores, kth)[kth]) - self._rounding, LEAST)
 
 
-def search_exactly(queries: Floats, vectors: RankingVectors, k: int, excluded: Sequence[Sequence[int]]) -> list[Rows]:
+def search_exactly(
+    queries: Floats,
+    vectors: RankingVectors,
+    k: int,
+    excluded: Sequence[Sequence[int]],
+    blocked: Mask | None = None,
+) -> list[Rows]:
     """
     Find, for each query, every row that can be among its best *k* by inner product.
 
@@ -163,10 +173,11 @@ def search_exactly(queries: Floats, vectors: RankingVectors, k: int, excluded: S
         vectors: what is searched.
         k: how many are wanted, 1 or more.
         excluded: for each query, the rows it must not be given, ascending.
+        blocked: bool, shape (n_rows,). The rows that no query must be given; None where there are none.
 
     Returns:
         For each query int64 row numbers in no order: at least its best *k* and those tied with them up to rounding,
-        or all rows that are not excluded where there are no more than *k*.
+        or all rows that are neither excluded nor blocked where there are no more than *k*.
     """
     if not len(vectors):
         return [NO_ROWS] * len(queries)
@@ -178,6 +189,8 @@ def search_exactly(queries: Floats, vectors: RankingVectors, k: int, excluded: S
         stop = min(start + size, max(ends[query] for query in active))
         block = vectors.heads[start:stop]
         products = heads[active] @ block.T if len(active) > 1 else (block @ heads[active[0]])[None]
+        if blocked is not None:
+            products[:, blocked[start:stop]] = -np.inf
         for query, scores in zip(active, products, strict=True):
             pools[query].add(scores, start)
             ends[query] = pools[query].end()
@@ -186,15 +199,18 @@ def search_exactly(queries: Floats, vectors: RankingVectors, k: int, excluded: S
     return [pool.rows for pool in pools]
 
 
-def search_neighbours_exactly(queries: Floats, vectors: Floats, k: int, block_rows: int = BLOCK_ROWS) -> Rows:
+def search_neighbours_exactly(
+    queries: Floats, vectors: Floats, k: int, block_rows: int = BLOCK_ROWS, blocked: Mask | None = None
+) -> Rows:
     """
     Find the *k* rows of highest cosine to each query by looking at every row.
 
     Args:
         queries: float32, shape (n_queries, n_factors).
         vectors: float32, shape (n_rows, n_factors).
-        k: how many are wanted, at most n_rows.
+        k: how many are wanted, at most as many as are not blocked.
         block_rows: rows per matrix product.
+        blocked: bool, shape (n_rows,). The rows that must not be found; None where there are none.
 
     Returns:
         int64, shape (n_queries, k), nearest first.
@@ -202,7 +218,12 @@ def search_neighbours_exactly(queries: Floats, vectors: Floats, k: int, block_ro
     best = np.empty((len(queries), 0), np.float32)
     rows = np.empty((len(queries), 0), np.int64)
     for start in range(0, len(vectors), block_rows):
-        cosines = queries @ unit(vectors[start : start + block_rows]).T
+        block = vectors[start : start + block_rows]
+        # Dividing the products is less work than dividing the vectors, of which there would have to be a copy.
+        norms = np.sqrt(np.vecdot(block, block))
+        cosines = queries @ block.T / np.where(norms > 0, norms, 1)
+        if blocked is not None:
+            cosines[:, blocked[start : start + block_rows]] = -np.inf
         kept = np.argpartition(-cosines, min(k, cosines.shape[1]) - 1, axis=1)[:, :k]
         best = np.concatenate((best, np.take_along_axis(cosines, kept, 1)), axis=1)
         rows = np.concatenate((rows, kept + start), axis=1)
@@ -231,6 +252,13 @@ class NeighbourIndex:
         """
         self._index = AnnoyIndex(n_factors, self.METRIC)
         self._index.load(str(path))
+        self._closed, self._closing = False, Lock()
+
+    def close(self) -> None:
+        """Unmap the file, as soon as no audit is in the midst of a search; once more does nothing."""
+        with self._closing:
+            self._closed = True
+            self._index.unload()
 
     @classmethod
     def build(cls, path: Path, vectors: Floats, n_trees: int, seed: int) -> Self:
@@ -279,7 +307,12 @@ class NeighbourIndex:
 
         Returns:
             int64, at most *k* rows, nearest first.
+
+        Raises:
+            ModelClosed: the index was closed.
         """
+        if self._closed:  # Annoy would find nothing, as if there were nothing
+            raise ModelClosed("the index of neighbours was closed")
         return np.asarray(self._index.get_nns_by_vector(query.tolist(), k, effort), np.int64)
 
     def recall(self, vectors: Floats, queries: Rows, truth: Rows, effort: int) -> float:
@@ -292,10 +325,35 @@ class NeighbourIndex:
         k, hits = truth.shape[1], 0
         for query, last in zip(queries, truth[:, -1], strict=True):
             found = self.search(vectors[query], k, effort)
-            directions = unit(vectors[np.append(found, last)])
-            cosines = directions @ unit(vectors[query])
-            hits += int((cosines[:-1] >= cosines[-1] - TIE).sum())
+            hits += _count_hits(vectors, unit(vectors[query]), found, last)
         return hits / truth.size
+
+    def audit(self, vectors: Floats, query: Floats, seeds: Sequence[int], k: int, effort: int) -> tuple[int, int]:
+        """
+        Compare one search with an exact one; another thread than the one that searches and closes may do so.
+
+        Args:
+            vectors: float32, shape (n_rows, n_factors), those that the index was built from.
+            query: float32, shape (n_factors,), a unit vector.
+            seeds: rows that are no answer.
+            k: how many neighbours are compared.
+            effort: of the search.
+
+        Returns:
+            How many there are to be found, at most *k*, and how many of them the search finds; a row as near as the
+            last of them is as good, as in `recall`.
+
+        Raises:
+            ModelClosed: the index was closed.
+        """
+        wanted = min(k + len(seeds), len(vectors))
+        with self._closing:  # an index that is unmapped in the midst of a search ends the process
+            found = self.search(query, wanted, effort)
+        found, truth = (
+            rows[~np.isin(rows, seeds)][:k]
+            for rows in (found, search_neighbours_exactly(query[None], vectors, wanted)[0])
+        )
+        return len(truth), _count_hits(vectors, query, found, truth[-1]) if len(truth) else 0
 
     def calibrate(self, vectors: Floats, target: float, k: int, seed: int, n_queries: int = 1000) -> tuple[int, float]:
         """
@@ -324,3 +382,9 @@ class NeighbourIndex:
             effort = min(effort * 2**0.5, limit)
             recall = self.recall(vectors, queries, truth, round(effort))
         return round(effort), round(recall, 4)
+
+
+def _count_hits(vectors: Floats, query: Floats, found: Rows, last: int) -> int:
+    """How many of the rows *found* are as near to *query*, a unit vector, as the row *last*."""
+    cosines = unit(vectors[np.append(found, last)]) @ query
+    return int((cosines[:-1] >= cosines[-1] - TIE).sum())

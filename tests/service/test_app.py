@@ -13,7 +13,7 @@ from service.settings import Settings
 
 
 def a_client(models: Path) -> TestClient:
-    return TestClient(create_app(Settings(models=models, open_interval_s=0.01)), raise_server_exceptions=False)
+    return TestClient(create_app(Settings(models=models, watch_interval_s=0.01)), raise_server_exceptions=False)
 
 
 def reason(client: TestClient) -> str:
@@ -61,6 +61,7 @@ def test_every_error_of_the_engine_has_a_status():
         "NoModel": 503,
         "CorruptModel": 503,
         "UnsupportedFormat": 503,
+        "ModelClosed": 503,
         "StoreBusy": 503,
         "StoreChanged": 503,
     }
@@ -73,9 +74,9 @@ def test_an_unexpected_error_is_a_problem_that_tells_nothing_of_the_inside(
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr("service.engine.Recommender.recommend", fail)
     with a_client(models) as client:
         until_ready(client)
+        monkeypatch.setattr("service.engine.Recommender.recommend", fail)
         response = client.post("/recommend", json={})
 
     assert response.status_code == 500
@@ -150,7 +151,7 @@ def test_a_damaged_model_is_not_read_again_until_it_changes(copy: Path, monkeypa
     path.write_bytes(path.read_bytes()[:1000])
     attempts = []
     opening = Recommender.open
-    monkeypatch.setattr(Recommender, "open", lambda directory: attempts.append(directory) or opening(directory))
+    monkeypatch.setattr(Recommender, "open", lambda path, threads: attempts.append(path) or opening(path))
 
     with a_client(copy) as client:
         assert "vectors.npy" in reason(client)
@@ -164,7 +165,7 @@ def test_a_fault_that_nobody_thought_of_is_told_and_tried_again(models: Path, mo
     opening = Recommender.open
     faults = iter([RuntimeError("strange")])
 
-    def fail_once(directory: Path) -> Recommender:
+    def fail_once(directory: Path, threads: int | None) -> Recommender:
         for fault in faults:
             raise fault
         return opening(directory)

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from service.engine import Artifacts, CorruptModel, Manifest, NoModel, Recommender, Store, UnsupportedFormat
+from service.engine import Artifacts, CorruptModel, Manifest, NoModel, Recommender, Store, UnsupportedFormat, artifacts
 from service.engine.artifacts import FORMAT_VERSION, _checksum
 
 
@@ -95,6 +97,26 @@ def test_any_file_with_one_flipped_bit_is_refused(version: Path):
         content[len(content) // 2] ^= 4
         path.write_bytes(content)
     Artifacts.open(version).close()
+
+
+@pytest.mark.parametrize("threads", [None, 1, 3])
+def test_files_are_verified_by_as_many_threads_as_were_asked_for(
+    version: Path, monkeypatch: pytest.MonkeyPatch, threads: int | None
+):
+    verified_by = set()
+    verify = artifacts._verify_file
+
+    def note(path: Path, expected: Mapping[str, object]) -> None:
+        verified_by.add(threading.get_ident())
+        verify(path, expected)
+
+    monkeypatch.setattr(artifacts, "_verify_file", note)
+    Recommender.open(version, threads).close()
+
+    assert 1 <= len(verified_by) <= (threads or 1000)
+    (version / "tracks.ann").write_bytes(b"")
+    with pytest.raises(CorruptModel, match=r"tracks\.ann"):
+        Recommender.open(version, threads)
 
 
 def test_a_manifest_in_which_a_number_was_changed_is_refused(version: Path):

@@ -91,12 +91,22 @@ def test_a_word_and_a_gram_spelt_alike_are_two_terms(tmp_path: Path):
 
 
 def test_search_finds_words_of_name_and_artist_the_last_unfinished(catalogue: Catalogue):
-    assert catalogue.search_tracks("radiohead", 9) == [0, 1]
-    assert catalogue.search_tracks("radiohead kar", 9) == [1]
-    assert catalogue.search_tracks("joga bjork", 9) == [2]
-    assert catalogue.search_tracks('" OR *', 9) == []
-    assert catalogue.search_tracks("", 9) == []
-    assert catalogue.search_tracks("radio", 1) == [0]
+    assert list(catalogue.search_tracks("radiohead")) == [0, 1]
+    assert list(catalogue.search_tracks("radiohead kar")) == [1]
+    assert list(catalogue.search_tracks("joga bjork")) == [2]
+    assert list(catalogue.search_tracks('" OR *')) == []
+    assert list(catalogue.search_tracks("")) == []
+
+
+def test_matches_that_are_not_taken_do_not_keep_the_catalogue_open(catalogue: Catalogue):
+    assert next(catalogue.search_tracks("radio")) == 0
+    assert next(catalogue.search_artists("radio")) == 0
+    assert list(catalogue.search_tracks("radio")) == [0, 1]
+
+
+def test_rows_of_ids_are_found_by_id_alone(catalogue: Catalogue):
+    assert catalogue.rows_of_ids("artists", ["a:bjork", "Radiohead", "t:joga", "?"]) == [1]
+    assert catalogue.rows_of_ids("tracks", ["t:joga", "a:bjork"]) == [2]
 
 
 def test_a_file_that_is_no_catalogue_is_refused(tmp_path: Path):

@@ -1,10 +1,15 @@
 """The story of the engine on a planted world."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.engine import Playlist, PlaylistError, Plays, Recommender, UnknownSeed
+from service.engine import Kind, Playlist, PlaylistError, Plays, Recommender, UnknownSeed
 from trainer.sources.synthetic import GENRES, World
 
 WORLD = World(1200, seed=1)
@@ -272,3 +277,61 @@ def test_artists_are_found_by_words_of_their_name(recommender: Recommender):
 
 def test_unless_told_otherwise_tracks_are_recommended(recommender: Recommender):
     assert recommender.kind == "tracks"
+
+
+@pytest.mark.parametrize("kind", ["tracks", "artists"])
+def test_an_audit_is_of_what_a_question_for_neighbours_answers(recommender: Recommender, kind: Kind):
+    """Neither seed nor rounding counts: what the answer holds of the nearest *k* by brute force is what is found."""
+    catalogue, rows = recommender.artifacts.catalogue, recommender.artifacts.candidates[kind].rows
+    ids = catalogue.track_ids() if kind == "tracks" else catalogue.artist_ids()
+    vectors = recommender.artifacts.vectors[rows].astype(np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ask = recommender.similar_tracks if kind == "tracks" else recommender.similar_artists
+
+    with ThreadPoolExecutor() as pool:
+        for seeds in ([5], [0, 3], [100, 7, 100], [len(ids) - 1]):
+            cosines = vectors @ vectors[sorted({*seeds})].sum(axis=0)
+            cosines /= np.linalg.norm(vectors[sorted({*seeds})].sum(axis=0))
+            cosines[seeds] = -np.inf
+            least = np.sort(cosines)[-30] - 1e-5
+            near = {ids[row] for row in np.flatnonzero(cosines >= least)}
+            named = [ids[row] for row in seeds]
+
+            audit = recommender.neighbour_audit(kind, named, 30)
+
+            found = {answer.id for answer in ask(named, 30)}
+            assert pool.submit(audit).result() == (30, len(found & near))
+
+
+def test_an_audit_of_what_is_not_known_is_refused_as_the_question_is(recommender: Recommender):
+    with pytest.raises(UnknownSeed, match="'nope'"):
+        recommender.neighbour_audit("tracks", ["nope"], 5)
+    with pytest.raises(PlaylistError, match="at least one artist"):
+        recommender.neighbour_audit("artists", [], 5)
+
+
+@pytest.mark.parametrize(("n_tracks", "n_artists"), [(60, 9), (0, 5), (6, 0), (1, 1), (1, 0), (0, 1)])
+def test_worlds_of_any_size_can_be_warmed_and_answer_as_before(
+    write_world: Callable[..., Path], n_tracks: int, n_artists: int
+):
+    opened = Recommender.open(write_world(n_tracks, n_artists))
+    questions = [Playlist(title="jazz"), Playlist()]
+    before = (opened.recommend(questions, 20), opened.recommend_artists(questions, 20))
+
+    opened.warm()
+
+    assert (opened.recommend(questions, 20), opened.recommend_artists(questions, 20)) == before
+    opened.block(["t:0", "a:0"])
+    opened.warm()
+    opened.close()
+
+
+def test_warming_asks_questions_of_every_kind(recommender: Recommender, monkeypatch: pytest.MonkeyPatch):
+    kinds = ["recommend", "recommend_artists", "similar_tracks", "similar_artists", "search", "search_artists"]
+    asked = []
+    for name in kinds:
+        monkeypatch.setattr(recommender, name, lambda *_, name=name: asked.append(name))
+
+    recommender.warm()
+
+    assert {name for name in asked if asked.count(name) >= 5} == set(kinds)

@@ -1,11 +1,13 @@
 """Exact search equals brute force; neighbours are those that are near."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 
-from service.engine import retrieval
+from service.engine import ModelClosed, retrieval
 from service.engine.retrieval import (
     NeighbourIndex,
     RankingVectors,
@@ -60,6 +62,24 @@ def test_exact_search_equals_brute_force(k: int, n_factors: int):
         assert brute_force(vectors, query, k, barred) <= set(rows.tolist())
         assert not set(rows.tolist()) & set(barred)
         assert len(rows) < k + 20  # it ranks, it does not hand back everything
+
+
+@pytest.mark.parametrize("k", [1, 10, 700])
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.9, 1])
+def test_what_is_blocked_is_as_if_it_were_not_there(k: int, share: float):
+    vectors, random = ranking(3000, 16, seed=k), np.random.default_rng(k)
+    queries = random.standard_normal((20, 16)).astype(np.float32)
+    blocked = random.random(3000) < share
+    blocked[:3] = True  # those of the greatest length among them
+    excluded = [sorted(random.choice(3000, 5 * i, replace=False).tolist()) for i in range(20)]
+
+    found = search_exactly(queries, vectors, k, excluded, blocked)
+
+    for query, rows, barred in zip(queries, found, excluded, strict=True):
+        both = sorted({*barred, *np.flatnonzero(blocked).tolist()})
+        assert brute_force(vectors, query, k, both) <= set(rows.tolist())
+        assert not set(rows.tolist()) & set(both)
+        assert len(rows) < k + 20
 
 
 def test_a_query_alone_finds_what_it_finds_among_others():
@@ -124,6 +144,21 @@ def test_neighbours_are_those_of_highest_cosine_whatever_their_length():
     assert rows.tolist() == [[0, 3, 1]] or rows.tolist() == [[0, 1, 3]]
 
 
+def test_neighbours_that_are_blocked_are_not_found_by_looking_at_every_row():
+    vectors = np.random.default_rng(3).standard_normal((1000, 12)).astype(np.float32)
+    vectors[500] = 0  # is near to nothing
+    queries, blocked = unit(vectors[:20]), np.random.default_rng(4).random(1000) < 0.7
+    n_left = 1000 - int(blocked.sum())
+    cosines = np.where(blocked, -np.inf, queries.astype(np.float64) @ unit(vectors).astype(np.float64).T)
+
+    for k in (1, 25, n_left):
+        rows = search_neighbours_exactly(queries, vectors, k, block_rows=64, blocked=blocked)
+
+        expected = np.argsort(-cosines, axis=1)[:, :k]
+        assert (np.sort(rows) == np.sort(expected)).all()
+    assert search_neighbours_exactly(queries, vectors, 0, blocked=np.ones(1000, np.bool_)).shape == (20, 0)
+
+
 def test_an_index_searched_to_its_end_equals_exact_search(tmp_path: Path):
     vectors = np.random.default_rng(2).standard_normal((400, 16)).astype(np.float32)
     index = NeighbourIndex.build(tmp_path / "a.ann", vectors, n_trees=5, seed=1)
@@ -157,3 +192,62 @@ def test_an_index_of_another_dimension_is_refused(tmp_path: Path):
 
     with pytest.raises(OSError, match="multiple"):
         NeighbourIndex(tmp_path / "a.ann", 16)
+
+
+def test_an_audit_counts_the_true_neighbours_that_a_search_finds(tmp_path: Path):
+    vectors = np.random.default_rng(2).standard_normal((2000, 24)).astype(np.float32)
+    index = NeighbourIndex.build(tmp_path / "a.ann", vectors, n_trees=4, seed=1)
+    shares = []
+
+    for effort in (20, 100, 400, 2000 * 4):
+        seeds = [3, 77]
+        query = unit(unit(vectors[seeds]).sum(axis=0))
+        near = [row for row in np.argsort(-(unit(vectors) @ query)) if row not in seeds][:20]
+        found = [row for row in index.search(query, 22, effort).tolist() if row not in seeds][:20]
+
+        assert index.audit(vectors, query, seeds, 20, effort) == (20, len({*near} & {*found}))
+        shares.append(len({*near} & {*found}))
+    assert shares[0] < shares[-1] == 20
+
+
+def test_to_an_audit_a_row_as_near_as_the_last_is_as_good(tmp_path: Path):
+    vectors = np.repeat(np.eye(8, dtype=np.float32), 50, axis=0) * np.linspace(1, 2, 400, dtype=np.float32)[:, None]
+    index = NeighbourIndex.build(tmp_path / "a.ann", vectors, n_trees=2, seed=1)
+
+    assert index.audit(vectors, vectors[0], [0], 10, 1000) == (10, 10)
+
+
+def test_an_audit_asks_for_no_more_than_there_is(tmp_path: Path):
+    vectors = np.random.default_rng(2).standard_normal((5, 4)).astype(np.float32)
+    index = NeighbourIndex.build(tmp_path / "a.ann", vectors, n_trees=2, seed=1)
+
+    assert index.audit(vectors, unit(vectors[0]), [0], 20, 1000) == (4, 4)
+    assert index.audit(vectors[:1], unit(vectors[0]), [0], 20, 1000) == (0, 0)
+
+
+def test_an_index_is_not_unmapped_in_the_midst_of_an_audit(tmp_path: Path):
+    vectors = np.random.default_rng(2).standard_normal((50, 4)).astype(np.float32)
+    index = NeighbourIndex.build(tmp_path / "a.ann", vectors, n_trees=2, seed=1)
+    annoy, searching, unmapped, order = index._index, Event(), Event(), []
+
+    class Watched:
+        def get_nns_by_vector(self, *asked: object) -> list[int]:
+            searching.set()
+            unmapped.wait(0.2)  # long enough, were nothing in the way
+            order.append("searched")
+            return list(annoy.get_nns_by_vector(*asked))
+
+        def unload(self) -> None:
+            order.append("unmapped")
+            unmapped.set()
+
+    index._index = Watched()
+    with ThreadPoolExecutor() as pool:
+        audit = pool.submit(index.audit, vectors, unit(vectors[0]), [0], 5, 100)
+        searching.wait()
+        index.close()
+
+        assert audit.result() == (5, 5)
+    assert order == ["searched", "unmapped"]
+    with pytest.raises(ModelClosed):
+        index.audit(vectors, unit(vectors[0]), [0], 5, 100)

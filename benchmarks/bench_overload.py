@@ -1,0 +1,294 @@
+"""
+More work than the service can do in time: what of it is accepted stays fast, the rest is refused at once.
+
+    python benchmarks/bench_overload.py [DATA...] [--record]     default: a synthetic world of 10,000 playlists
+
+Two workers with the settings that they have by default. Of four requests three are `/recommend` of 30 seeds, k = 100,
+and one is `/similar`. The *sustainable rate* is the highest at which the p99 stays under 50 ms for 30 s; a refused
+request counts as one that took longer. Then a minute with ten times the connections that saturate the service, each of
+which asks again at once, whatever it was told; and a minute at three times the sustainable rate. The load runs on the
+same machine as the service and takes its share of it.
+"""
+
+import os
+
+for library in ("OPENBLAS", "OMP", "MKL"):
+    os.environ[f"{library}_NUM_THREADS"] = "1"
+
+import argparse
+import asyncio
+import gc
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from urllib.parse import urlencode
+
+import numpy as np
+from bench_engine import K, playlists_of_30
+from load import Load, Records, accepted, milliseconds, percentile, prepare, run, statuses
+from machine import describe_machine
+from reliability import Report, Service, private_memory
+
+from service.engine import Store
+from trainer.config import Configs
+from trainer.intake import read_dataset
+from trainer.pipeline import Plan, train
+from trainer.sources import read
+from trainer.sources.synthetic import synthesize
+
+WORKERS = 2
+WITHIN_MS = 50.0  # what a p99 has to stay under to be sustainable, and a refusal to be early
+TIMES = 3.0  # the p99 at half load, under overload
+PROBE_S, CONFIRM_S, STEPS = 5.0, 30.0, 6
+BACK_WITHIN_S, WATCHED_S, WINDOW_S = 2.0, 15.0, 5.0
+GROWTH = 0.05  # of a worker's private memory, at most
+PROBES_PER_S = 4.0
+PROBED = ("/health/live", "/health/ready", "/metrics")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Latency, refusals and memory under overload.")
+    parser.add_argument("data", type=Path, nargs="*")
+    parser.add_argument("--models", type=Path, help="a store with a model of DATA, so that none is trained")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each overload")
+    parser.add_argument("--record", action="store_true", help="put the figures into docs/reliability.md")
+    options = parser.parse_args()
+    with world(options.data, options.models) as (models, requests, data), Service(models, workers=WORKERS) as service:
+        print(f"\n{describe_machine()}\ndata: {data}\n")
+        report = Report("overload", command(options.data, "bench_overload.py"), data)
+        bench(service, requests, options.seconds, report)
+        print(*(f"\nmissed: {line}" for line in report.missed))
+        report.finish(options.record)
+
+
+def command(paths: Sequence[Path], script: str) -> str:
+    """How this is run again."""
+    return " ".join(["python", f"benchmarks/{script}", *(path.name for path in paths)])
+
+
+@contextmanager
+def world(paths: Sequence[Path], models: Path | None) -> Iterator[tuple[Path, list[bytes], str]]:
+    """A store with a model, requests that fit it, and what the data are called."""
+    with tempfile.TemporaryDirectory() as directory:
+        if not paths:
+            paths = [Path(directory, "synthetic-10000")]
+            synthesize(paths[0], 10_000, seed=0)
+        if models is None:
+            models = Path(directory, "models")
+            train(paths, models, Configs.of(), Plan(hold_out=False))
+        Store(models).current()
+        requests = mixed_requests(paths)
+        gc.collect()
+        gc.freeze()
+        yield models, requests, ", ".join(path.name for path in paths)
+
+
+def mixed_requests(paths: Sequence[Path]) -> list[bytes]:
+    """Of four three `/recommend`, one `/similar`."""
+    rng = random.Random(4)
+    requests = []
+    for number, playlist in enumerate(playlists_of_30(read_dataset(read(paths)))):
+        requests.append(prepare("POST", "/recommend", {"tracks": list(playlist.tracks), "k": K}))
+        if number % 3 == 2:
+            seed = rng.choice(playlist.tracks)
+            requests.append(prepare("GET", f"/similar?{urlencode({'track': seed, 'k': 20})}"))
+    return requests
+
+
+def bench(service: Service, requests: Sequence[bytes], seconds: float, report: Report) -> None:
+    closed(service, requests, WORKERS, 3.0)  # warm
+    connections, most = find_saturation(service, requests)
+    report.add("connections that saturate it, and their rate", f"{connections}, {most:.0f}/s")
+    rate, sustained = find_sustainable_rate(service, requests, most)
+    report.add(
+        "sustainable rate", f"{rate:.0f}/s: p99 {percentile(sustained, 99):.1f} ms", "p99 < 50 ms for 30 s", True
+    )
+    half = opened(service, requests, rate / 2, CONFIRM_S)
+    usual = percentile(half, 99)
+    figure = f"p50 {percentile(half, 50):.1f}, p99 {usual:.1f} ms"
+    report.add("at half load", figure, "all answered", set(statuses(half)) == {200})
+
+    print(f"\n  {seconds:.0f} s in closed loop with 10 x {connections} connections", flush=True)
+    found = run(watch(service, requests, lambda load: load.closed(10 * connections, seconds), rate / 2))
+    tell(found, "closed loop, 10 x", usual, report)
+    print(f"\n  {seconds:.0f} s in open loop at 3 x {rate:.0f} requests/s", flush=True)
+    found = run(watch(service, requests, lambda load: load.open(3 * rate, seconds), rate / 2))
+    tell(found, "open loop, 3 x", usual, report)
+
+
+def closed(service: Service, requests: Sequence[bytes], connections: int, seconds: float) -> Records:
+    return run(Load(service.port, requests).closed(connections, seconds))
+
+
+def opened(service: Service, requests: Sequence[bytes], rate: float, seconds: float) -> Records:
+    return run(Load(service.port, requests).open(rate, seconds))
+
+
+def find_saturation(service: Service, requests: Sequence[bytes]) -> tuple[int, float]:
+    """The fewest connections that reach the highest rate but for a twentieth, and that rate."""
+    rates: dict[int, float] = {}
+    for connections in (1, 2, 3, 4, 6, 8, 12, 16):
+        records = closed(service, requests, connections, PROBE_S)
+        rates[connections] = len(accepted(records)) / PROBE_S
+        print(f"  {connections:>3} connections: {rates[connections]:6.0f}/s, {outcome(records)}", flush=True)
+    most = max(rates.values())
+    return min(connections for connections, rate in rates.items() if rate >= 0.95 * most), most
+
+
+def find_sustainable_rate(service: Service, requests: Sequence[bytes], most: float) -> tuple[float, Records]:
+    """The highest rate at which the p99 stays under what is wanted, and the records of the 30 s that confirm it."""
+    low, high = 0.0, 1.2 * most
+    for _ in range(STEPS):
+        rate = (low + high) / 2
+        low, high = (rate, high) if sustains(probe(service, requests, rate, PROBE_S)) else (low, rate)
+    rate = low
+    while rate > 1:
+        records = probe(service, requests, rate, CONFIRM_S)
+        if sustains(records):
+            return rate, records
+        rate *= 0.95
+    raise SystemExit("error: there is no rate at which the p99 stays under 50 ms")
+
+
+def probe(service: Service, requests: Sequence[bytes], rate: float, seconds: float) -> Records:
+    time.sleep(1.0)
+    records = opened(service, requests, rate, seconds)
+    print(f"  {rate:6.0f}/s for {seconds:2.0f} s: {outcome(records)}", flush=True)
+    return records
+
+
+def sustains(records: Records) -> bool:
+    """Whether the p99 is under what is wanted, where a refusal counts as later than that."""
+    late = (milliseconds(records) >= WITHIN_MS) | (records["status"] != 200)
+    return bool(late.mean() < 0.01)
+
+
+def outcome(records: Records) -> str:
+    """Records in a few words."""
+    good = accepted(records)
+    counts = ", ".join(f"{count} x {status}" for status, count in statuses(records).items())
+    return f"p50 {percentile(good, 50):5.1f}, p99 {percentile(good, 99):6.1f} ms; {counts}"
+
+
+@dataclass(frozen=True)
+class Overload:
+    """
+    What was seen of an overload.
+
+    Attributes:
+        records: of the overload.
+        refusals: the answers that were not 200, by status and whether they said when to try again.
+        after: the half load that followed at once.
+        ended_s: when the overload ended, by the monotonic clock.
+        probes: of health and metrics meanwhile, by path.
+        before, during, left: private memory of each worker before, at the end, and once it was over, in bytes.
+        client: the share of a processor that the load itself took.
+    """
+
+    records: Records
+    refusals: Counter[tuple[int, bool]]
+    after: Records
+    ended_s: float
+    probes: dict[str, Records]
+    before: dict[int, float]
+    during: dict[int, float]
+    left: dict[int, float]
+    client: float
+
+
+async def watch(
+    service: Service, requests: Sequence[bytes], overload: Callable[[Load], Awaitable[Records]], half: float
+) -> Overload:
+    """An *overload* with everything that is watched beside it, and the *half* load right after it."""
+    refusals: Counter[tuple[int, bool]] = Counter()
+
+    def count(_: int, status: int, head: bytes, __: bytes) -> None:
+        if status != 200:
+            refusals[status, b"\nretry-after: " in head] += 1
+
+    workers = service.workers()
+    before = await memory_of(workers)
+    probes = {path: Load(service.port, [prepare("GET", path)]) for path in PROBED}
+    probing = {path: asyncio.create_task(load.open(PROBES_PER_S, 3600.0)) for path, load in probes.items()}
+    began, used = time.monotonic(), time.process_time()
+    records = await overload(Load(service.port, requests, count))
+    ended = time.monotonic()
+    client = (time.process_time() - used) / (ended - began)
+    for load in probes.values():
+        load.stop()
+    # What is on its way at the end has been waited for: the half load begins as it would for who comes next.
+    following = asyncio.create_task(Load(service.port, requests).open(half, WATCHED_S))
+    during = {pid: float(private_memory(pid)) for pid in workers}
+    probed = {path: await task for path, task in probing.items()}
+    after = await following
+    return Overload(records, refusals, after, ended, probed, before, during, await memory_of(workers), client)
+
+
+async def memory_of(workers: Sequence[int]) -> dict[int, float]:
+    """The private memory of each of *workers*, in bytes, the median of two seconds."""
+    samples: dict[int, list[int]] = {pid: [] for pid in workers}
+    for _ in range(10):
+        for pid, found in samples.items():
+            found.append(private_memory(pid))
+        await asyncio.sleep(0.2)
+    return {pid: median(found) for pid, found in samples.items()}
+
+
+def tell(found: Overload, name: str, usual: float, report: Report) -> None:
+    """Add what was seen to the *report*, beside the *usual* p99."""
+    good, bad = accepted(found.records), found.records[found.records["status"] != 200]
+    p99 = percentile(good, 99)
+    took = found.ended_s - float(found.records["sent"].min())
+    report.add(
+        f"{name}: accepted",
+        f"{len(good) / len(found.records):.1%}, {len(good) / took:.0f}/s of {len(found.records) / took:.0f}/s",
+    )
+    report.add(f"{name}: p50 and p99 of accepted", f"{percentile(good, 50):.1f} and {p99:.1f} ms")
+    report.add(f"{name}: that p99 to the one at half load", f"{p99 / usual:.2f}", f"<= {TIMES:g}", p99 <= TIMES * usual)
+    others = {f"{status}{'' if told else ' without Retry-After'}": n for (status, told), n in found.refusals.items()}
+    dropped = {str(status): n for status, n in statuses(found.records).items() if status <= 0}
+    proper = set(others) <= {"503"} and not dropped
+    report.add(f"{name}: all others", counts(others | dropped), "503 with Retry-After", proper)
+    if len(bad):
+        late = milliseconds(bad)
+        figure = f"{np.percentile(late, 50):.1f}, {np.percentile(late, 99.9):.1f}, {late.max():.1f} ms"
+        report.add(f"{name}: refused after, p50, p99.9, most", figure, "<= 50 ms", bool(late.max() <= WITHIN_MS))
+    for path, records in found.probes.items():
+        figure = f"p50 {percentile(records, 50):.1f}, most {percentile(records, 100):.1f} ms"
+        report.add(f"{name}: {path} meanwhile", figure, "200", set(statuses(records)) == {200})
+    for place, pid in enumerate(found.before):
+        start, at_end, left = (each[pid] / 2**20 for each in (found.before, found.during, found.left))
+        flat = max(at_end, left) <= (1 + GROWTH) * start
+        figure = f"{start:.1f} -> {at_end:.1f} -> {left:.1f} MiB"
+        report.add(f"{name}: memory of worker {place + 1}", figure, f"<= {GROWTH:.0%} more", flat)
+    back = recovery_s(found.after, found.ended_s, usual)
+    report.add(f"{name}: back to the usual p99 after", f"{back:.2f} s", f"< {BACK_WITHIN_S:g} s", back < BACK_WITHIN_S)
+    report.add(f"{name}: of a processor, the load itself took", f"{found.client:.0%}")
+
+
+def counts(found: dict[str, int]) -> str:
+    """How many of each, in a few words."""
+    return ", ".join(f"{count} x {what}" for what, count in found.items()) or "none"
+
+
+def recovery_s(after: Records, ended_s: float, usual: float) -> float:
+    """
+    Seconds from the end of an overload until all is as usual: the p99 of the five seconds from then on is at most half
+    more than the *usual* one, and none of them is refused.
+    """
+    when = after["scheduled"] - ended_s
+    for start in np.arange(0.0, WATCHED_S - WINDOW_S, 0.1):
+        window = after[(when >= start) & (when < start + WINDOW_S)]
+        if set(statuses(window)) == {200} and percentile(window, 99) <= 1.5 * usual:
+            return float(start)
+    return float("inf")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""
+Half of what it can do, for a long time: what a worker holds in memory stays as it is.
+
+    python benchmarks/bench_soak.py [DATA...] [--minutes 15] [--record]     default: 10,000 synthetic playlists
+
+Two workers, the requests of bench_overload.py at half of the sustainable rate, which is measured first. The private
+anonymous memory of each worker is read each second; what it is at the end is compared with what it was after the first
+minute.
+"""
+
+import os
+
+for library in ("OPENBLAS", "OMP", "MKL"):
+    os.environ[f"{library}_NUM_THREADS"] = "1"
+
+import argparse
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from bench_overload import WORKERS, closed, command, find_saturation, find_sustainable_rate, world
+from load import Load, Records, percentile, prepare, run, statuses
+from machine import describe_machine
+from reliability import Report, Service, private_memory, sparkline
+
+GROWTH = 0.02
+FIRST_S, SETTLED_S = 60, 10  # what is compared: ten seconds after the first minute, and the last ten
+BARS = 60
+
+Samples = dict[int, list[int]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Memory and latency of a long half load.")
+    parser.add_argument("data", type=Path, nargs="*")
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--rate", type=float, help="requests/s, in place of half of the sustainable rate")
+    parser.add_argument("--models", type=Path, help="a store with a model of DATA, so that none is trained")
+    parser.add_argument("--record", action="store_true", help="put the figures into docs/reliability.md")
+    options = parser.parse_args()
+    with world(options.data, options.models) as (models, requests, data), Service(models, workers=WORKERS) as service:
+        print(f"\n{describe_machine()}\ndata: {data}\n")
+        report = Report("soak", f"{command(options.data, 'bench_soak.py')} --minutes {options.minutes:g}", data)
+        report.add("start to ready", f"{service.ready_after_s:.1f} s")
+        closed(service, requests, WORKERS, 3.0)  # warm
+        rate = options.rate or find_half(service, requests)
+        bench(service, requests, rate, options.minutes * 60, report)
+        print(*(f"\nmissed: {line}" for line in report.missed))
+        report.finish(options.record)
+
+
+def find_half(service: Service, requests: Sequence[bytes]) -> float:
+    """Half of the rate that it sustains."""
+    _, most = find_saturation(service, requests)
+    rate, _ = find_sustainable_rate(service, requests, most)
+    return rate / 2
+
+
+def bench(service: Service, requests: Sequence[bytes], rate: float, seconds: float, report: Report) -> None:
+    if seconds < FIRST_S + 2 * SETTLED_S:
+        raise SystemExit("error: a soak takes more than a minute and a half")
+    records, memory = run(soak(service, requests, rate, seconds))
+    report.add("rate", f"{rate:.0f}/s for {seconds / 60:g} min")
+    report.add("answered", f"{len(records)}", "all by 200", set(statuses(records)) == {200})
+    report.add("p50 and p99", f"{percentile(records, 50):.1f} and {percentile(records, 99):.1f} ms")
+    for place, (pid, samples) in enumerate(memory.items()):
+        first = median(samples[FIRST_S : FIRST_S + SETTLED_S]) / 2**20
+        last = median(samples[-SETTLED_S:]) / 2**20
+        grown = last / first - 1
+        print(f"\n  worker {place + 1}, {min(samples) / 2**20:.1f} to {max(samples) / 2**20:.1f} MiB")
+        print(f"  {sparkline(thinned(samples))}\n", flush=True)
+        report.add(
+            f"private memory of worker {place + 1}: after a minute, at the end",
+            f"{first:.1f} and {last:.1f} MiB, {grown:+.2%}",
+            f"within {GROWTH:.0%}",
+            abs(grown) <= GROWTH and pid in service.workers(),
+        )
+    print("\n  minute     p50     p99    most")
+    for minute, part in enumerate(by_minute(records), 1):
+        figures = "".join(f"{percentile(part, share):8.1f}" for share in (50, 99, 100))
+        print(f"  {minute:>6}{figures} ms")
+
+
+async def soak(service: Service, requests: Sequence[bytes], rate: float, seconds: float) -> tuple[Records, Samples]:
+    """The records of the load, and the memory of each worker at each second; health and metrics are asked too."""
+    memory: Samples = {pid: [] for pid in service.workers()}
+    scraper = Load(service.port, [prepare("GET", "/metrics"), prepare("GET", "/health/ready")])
+    scraping = asyncio.create_task(scraper.open(0.4, seconds))
+    loading = asyncio.create_task(Load(service.port, requests).open(rate, seconds))
+    began = time.monotonic()
+    for second in range(int(seconds)):
+        for pid, samples in memory.items():
+            samples.append(private_memory(pid))
+        if second % 60 == 0:
+            shown = ", ".join(f"{samples[-1] / 2**20:.1f}" for samples in memory.values())
+            print(f"  {second // 60:>3} min: {shown} MiB", flush=True)
+        await asyncio.sleep(max(0.0, began + second + 1 - time.monotonic()))
+    scraper.stop()
+    await scraping
+    return await loading, memory
+
+
+def thinned(samples: Sequence[int]) -> list[float]:
+    """*samples* as a line's worth of medians."""
+    step = max(1, len(samples) // BARS)
+    return [median(samples[start : start + step]) for start in range(0, len(samples), step)]
+
+
+def by_minute(records: Records) -> list[Records]:
+    minutes = ((records["scheduled"] - records["scheduled"].min()) // 60).astype(int)
+    return [records[minutes == minute] for minute in range(int(minutes.max()) + 1)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""Stands before the application: who asks, how much, how often, and whether there is time to answer."""
+
+import logging
+import math
+import time
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from http import HTTPStatus
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.access import Denied
+from service.call import SCOPE, Call, request_id_of
+from service.engine import NoModel
+from service.metrics import IN_PROGRESS, QUEUE_WAIT, REFUSED, REQUESTS, WAITING
+from service.problems import problem
+from service.queue import RETRY_AFTER_S, Overloaded, Queue
+from service.rates import RateLimits
+from service.settings import Settings
+from service.tracing import Tracer
+from service.watch import Watch
+
+log = logging.getLogger("segue")
+
+# What asks the engine, and so takes its turn; all else is answered at once, however busy the engine is.
+ENGINE_PATHS = frozenset({"/recommend", "/similar", "/search", "/model"})
+BODY_PATHS = frozenset({"/recommend"})
+OTHER = "other"
+NOTHING_HERE = "there is nothing at this path; see /docs for what there is"
+PAGES = frozenset({"/docs", "/redoc"})
+UNREADY_RETRY_AFTER_S = 5
+CLOSE = {"Connection": "close"}
+
+SECURITY_HEADERS: Sequence[tuple[bytes, bytes]] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+# The pages of documentation load scripts; nothing else that is answered is a page at all.
+CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+
+
+class Refused(Exception):
+    """A request that is not passed on; *answer* says why, and *reason* counts it."""
+
+    def __init__(self, reason: str, answer: Response):
+        self.reason, self.answer = reason, answer
+
+
+class Gone(Exception):
+    """The client left before it had asked."""
+
+
+class Guard:
+    """
+    ASGI middleware around the whole application.
+
+    Each step either lets a call go on or raises `Refused`. What asks the engine is read whole before it takes its turn,
+    and its turn ends when its answer begins, so a slow client never holds the engine.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: Settings, watch: Watch, rates: RateLimits, tracer: Tracer, routes: Collection[str]
+    ):
+        self._app, self._watch, self._rates, self._tracer, self._routes = app, watch, rates, tracer, routes
+        self._max_body_bytes, self._access_log = settings.max_body_bytes, settings.access_log
+        self._queue = Queue(settings.max_waiting, settings.max_wait_s)
+        WAITING.set(0)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path, headers = scope["path"], scope["headers"]
+        route = path if path in self._routes else OTHER
+        call = scope[SCOPE] = Call(request_id_of(headers), scope["method"], route)
+        IN_PROGRESS.inc()
+        try:
+            with self._tracer.span(f"{call.method} {route}", headers) as span:
+                await self._answer(call, scope, receive, self._marking(call, path, send))
+                if span is not None:
+                    for name, value in call.describe().items():
+                        if value is not None:
+                            span.set_attribute(f"segue.{name}", value)
+                    span.set_attribute("http.response.status_code", call.status)
+        finally:
+            IN_PROGRESS.dec()
+            self._account(call)
+
+    async def _answer(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._admit(call, scope)
+            if call.route == OTHER:
+                # Not left to the router, whose patterns match a little more than what is written there.
+                await problem(HTTPStatus.NOT_FOUND, NOTHING_HERE)(scope, receive, send)
+                return
+            if call.route in BODY_PATHS:
+                receive = _replaying(await self._read_body(receive), receive)
+            if call.route in ENGINE_PATHS:
+                await self._take_turn(call, scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
+        except Refused as refused:
+            REFUSED.labels(refused.reason).inc()
+            await refused.answer(scope, receive, send)
+        except Gone:
+            call.status = 499  # as nginx has it: the client closed the connection
+        except Exception:
+            log.exception("an unexpected error", extra={"request_id": call.request_id, "route": call.route})
+            if not call.status:
+                detail = "an unexpected error occurred; the log of the service has it"
+                await problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail)(scope, receive, send)
+
+    def _admit(self, call: Call, scope: Scope) -> None:
+        """Whether this key may ask this, so often, and of this length."""
+        decision = self._watch.access.decide(scope["path"], scope["headers"])
+        if isinstance(decision, Denied):
+            call.key = decision.key
+            raise _denied(decision)
+        call.key = decision
+        if decision is not None and (wait_s := self._rates.take(decision)):
+            headers = {"Retry-After": str(math.ceil(wait_s))}
+            detail = f"this key may ask {decision.rate:g} times a second; ask again in {wait_s:.3g} s"
+            raise Refused("rate", problem(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=headers))
+        for name, value in scope["headers"]:
+            if name == b"content-length" and int(value) > self._max_body_bytes:
+                raise self._too_long()
+            if name == b"content-encoding" and value.lower() != b"identity":
+                detail = "compressed bodies are not read; send it as it is, without Content-Encoding"
+                raise Refused("body", problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers=CLOSE))
+
+    async def _read_body(self, receive: Receive) -> bytes:
+        """The whole body; how long it may take is up to the connection."""
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if message["type"] == "http.request" and message.get("more_body"):
+            chunks, length = [body], len(body)
+            while message["type"] == "http.request" and message.get("more_body") and length <= self._max_body_bytes:
+                message = await receive()
+                chunks.append(message.get("body", b""))
+                length += len(chunks[-1])
+            body = b"".join(chunks)
+        if message["type"] != "http.request":
+            raise Gone
+        if len(body) > self._max_body_bytes:
+            raise self._too_long()
+        return body
+
+    async def _take_turn(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+        """Wait for the engine, and hold it, and the version that serves now, until the answer begins."""
+        with ExitStack() as turn:
+            try:
+                # Before the queue: while there is no model, there is nothing to wait for.
+                with self._watch.model.lend():
+                    pass
+                await self._queue_up(call)
+                turn.callback(self._queue.done)
+                call.recommender = turn.enter_context(self._watch.model.lend())
+            except NoModel as error:
+                headers = {"Retry-After": str(UNREADY_RETRY_AFTER_S)}
+                raise Refused("unready", problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=headers)) from None
+            call.model = call.recommender.manifest.version
+
+            async def send_and_let_go(message: Message) -> None:
+                turn.close()
+                await send(message)
+
+            await self._app(scope, receive, send_and_let_go)
+
+    async def _queue_up(self, call: Call) -> None:
+        begun = time.perf_counter()
+        WAITING.inc()
+        try:
+            await self._queue.turn()
+        except Overloaded:
+            detail = "more is asked than can be answered in time; ask again later, or run more workers"
+            headers = {"Retry-After": str(RETRY_AFTER_S)}
+            raise Refused("overload", problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)) from None
+        finally:
+            WAITING.dec()
+            call.waited_s = time.perf_counter() - begun
+            QUEUE_WAIT.observe(call.waited_s)
+
+    def _too_long(self) -> Refused:
+        detail = f"the body is longer than {self._max_body_bytes:,} bytes, the most that is read"
+        return Refused("body", problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=CLOSE))
+
+    def _marking(self, call: Call, path: str, send: Send) -> Send:
+        """*send*, with what every answer carries, and its status noted."""
+        added = [(b"x-request-id", call.request_id.encode()), *SECURITY_HEADERS]
+        if path not in PAGES:
+            added.append(CONTENT_POLICY)
+        if self._watch.stopping:
+            added.append((b"connection", b"close"))
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                call.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *added]
+            await send(message)
+
+        return marked
+
+    def _account(self, call: Call) -> None:
+        took_s = time.perf_counter() - call.started_s
+        REQUESTS.labels(call.route, str(call.status), call.strategy).observe(took_s)
+        if self._access_log:
+            log.info("request", extra=call.describe())
+
+
+def _denied(denied: Denied) -> Refused:
+    unknown = denied.status == HTTPStatus.UNAUTHORIZED
+    headers = {"WWW-Authenticate": "Bearer"} if unknown else None
+    return Refused("unauthorized" if unknown else "forbidden", problem(denied.status, denied.detail, headers=headers))
+
+
+def _replaying(body: bytes, receive: Receive) -> Receive:
+    """A *receive* that has *body* to give, once, and then what comes after it."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay

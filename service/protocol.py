@@ -1,0 +1,156 @@
+"""What a connection may cost: bytes of headers, time, and how many of them there are."""
+
+import asyncio
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from service.metrics import REFUSED
+from service.problems import MEDIA_TYPE, describe_problem
+
+
+@dataclass(frozen=True)
+class Limits:
+    """
+    Of one connection, or of all that a worker holds.
+
+    Attributes:
+        max_connections: more are closed at once.
+        max_header_bytes: of the request line and all headers.
+        header_timeout_s: from the first byte of a request to the end of its headers; from the start for the first.
+        request_timeout_s: from there until the answer has left.
+    """
+
+    max_connections: int
+    max_header_bytes: int
+    header_timeout_s: float
+    request_timeout_s: float
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """
+    HTTP/1.1 as uvicorn speaks it, and no connection waits for ever: in each state a clock runs.
+
+    Idle between requests it is uvicorn's, for keeping alive; from the first byte to the end of the headers, and from
+    there until the answer is with the system, they are ours.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: Limits,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits = limits
+        self._clock: asyncio.TimerHandle | None = None
+        self._in_headers, self._header_bytes = True, 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.max_connections:
+            REFUSED.labels("connections").inc()
+            transport.abort()
+            return
+        self._start_clock(self._limits.header_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._clock is None:
+            self._start_clock(self._limits.header_timeout_s)
+        if self._in_headers:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if self._in_headers and self._header_bytes > self._limits.max_header_bytes:
+            self._refuse_headers()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_headers = True
+
+    def on_headers_complete(self) -> None:
+        if self.transport.is_closing():
+            return
+        self._in_headers, self._header_bytes = False, 0
+        length = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if length > self._limits.max_header_bytes:
+            self._refuse_headers()
+            return
+        self._start_clock(self._limits.request_timeout_s)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self.transport.is_closing():
+            return
+        super().on_message_complete()
+        self._in_headers = True
+        if self.cycle.response_complete:  # answered before it had all been read
+            self._rest()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_headers and not self.pipeline:
+            self._rest()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._close()
+
+    def send_400_response(self, _: str) -> None:
+        self._refuse(HTTPStatus.BAD_REQUEST, "this is not a request of HTTP/1.1")
+
+    def _rest(self) -> None:
+        """Between two requests uvicorn's clock runs, once the client has taken what it was sent."""
+        if not self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            self._stop_clock()
+
+    def _start_clock(self, seconds: float) -> None:
+        self._stop_clock()
+        self._clock = self.loop.call_later(seconds, self._run_out)
+
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+    def _run_out(self) -> None:
+        self._clock = None
+        REFUSED.labels("slow").inc()
+        if not self._in_headers and self.cycle is not None and not self.cycle.response_started:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request took too long to come, or to be answered")
+        self._close()
+
+    def _close(self) -> None:
+        """Close, and do not wait for a client that takes nothing."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def _refuse_headers(self) -> None:
+        REFUSED.labels("header").inc()
+        most = self._limits.max_header_bytes
+        detail = f"the request line and the headers are longer than {most:,} bytes, the most that is read"
+        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer without the application, which has not been asked, and close."""
+        body = describe_problem(status, detail)
+        headers = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + headers.encode() + body)
+        self.transport.close()

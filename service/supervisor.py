@@ -1,0 +1,201 @@
+"""The process that holds the socket and keeps the workers alive; it knows nothing of models."""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from functools import partial
+from socket import socket
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE, Config
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
+
+from service.board import Board
+from service.logs import configure_logs
+from service.metrics import DEATHS, forget_worker
+from service.protocol import BoundedProtocol, Limits
+from service.settings import Settings
+
+log = logging.getLogger("segue")
+
+TICK_S = 0.1
+KILL_AFTER_S = 5.0  # beyond the time that the workers give themselves
+APPLICATION = "service.app:create_app"
+
+
+def serve(settings: Settings) -> int:
+    """
+    Serve by *settings*, those of the environment, with a runtime directory, until told to stop.
+
+    Returns:
+        The exit code.
+
+    SIGTERM and SIGINT stop it, SIGHUP makes all workers look for what changed.
+    """
+    config = _config(settings)
+    supervisor = Supervisor(config, [config.bind_socket()], settings)
+    supervisor.run()
+    return supervisor.exit_code
+
+
+def bounded_protocol(settings: Settings) -> Any:
+    """The protocol of connections within the limits of *settings*: what uvicorn calls as it would call a class."""
+    limits = Limits(
+        settings.max_connections, settings.max_header_bytes, settings.header_timeout_s, settings.request_timeout_s
+    )
+    return partial(BoundedProtocol, limits=limits)
+
+
+def _config(settings: Settings) -> Config:
+    return Config(
+        APPLICATION,
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        http=bounded_protocol(settings),
+        ws="none",
+        log_config=None,
+        log_level=None,  # ours stands
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]  # any number of seconds
+        timeout_graceful_shutdown=settings.stop_within_s,  # type: ignore[arg-type]
+    )
+
+
+class Worker(uvicorn.Server):
+    """One process that answers: it drains before it stops, looks when told to, and does not outlive its supervisor."""
+
+    def __init__(self, config: Config, settings: Settings):
+        super().__init__(config)
+        self._drain_s = settings.drain_s
+        self._parent = os.getppid()
+        self._stop_at: float | None = None
+        self._told_to_look = False
+
+    def run(self, sockets: list[socket] | None = None) -> None:
+        signal.signal(signal.SIGHUP, self._look)
+        super().run(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """At SIGTERM answer on for a while, and then stop; at Ctrl-C, or the second time, stop."""
+        if sig == signal.SIGTERM and self._stop_at is None and self._drain_s:
+            self._stop_at = time.monotonic() + self._drain_s
+        else:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        watch = self.config.loaded_app.state.parts.watch
+        if self._told_to_look:
+            self._told_to_look = False
+            self._looking = asyncio.create_task(watch.look(again=True))
+        if self._stop_at is not None or self.should_exit:
+            watch.stop()
+        if (self._stop_at is not None and time.monotonic() >= self._stop_at) or os.getppid() != self._parent:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    def _look(self, _: int, __: FrameType | None) -> None:
+        self._told_to_look = True
+
+
+class WorkerProcess(Process):
+    """A process with a `Worker` in it."""
+
+    def __init__(self, config: Config, sockets: list[socket], settings: Settings):
+        self._settings = settings
+        super().__init__(config, sockets)
+
+    @property
+    def server(self) -> Worker:
+        if self._server is None:
+            self._server = Worker(self.config, self._settings)
+        assert isinstance(self._server, Worker)
+        return self._server
+
+    def target(self, sockets: list[socket] | None = None) -> None:
+        configure_logs(self._settings)
+        super().target(sockets)
+
+    def signal(self, number: int) -> None:
+        """Send the signal *number* to the process."""
+        if self.pid is not None and self.process.is_alive():
+            os.kill(self.pid, number)
+
+
+class Supervisor(Multiprocess):
+    """Keeps as many workers alive as there should be, on one socket, and passes on what it is told."""
+
+    processes: list[WorkerProcess]  # type: ignore[assignment]
+
+    def __init__(self, config: Config, sockets: list[socket], settings: Settings):
+        super().__init__(config, sockets)
+        assert settings.runtime is not None
+        self.exit_code = 0
+        self._settings, self._board = settings, Board(settings.runtime / "workers")
+
+    def run(self) -> None:
+        """Keep the workers alive until told to stop, and then wait for them, though not for ever."""
+        log.info("listening on %s:%d with %d workers", *self.sockets[0].getsockname()[:2], self.processes_num)
+        self.init_processes()
+        while not self.should_exit.wait(TICK_S):
+            self.handle_signals()
+            self.keep_subprocess_alive()
+        self.terminate_all()
+        self.join_all()
+        log.info("stopped")
+
+    def init_processes(self) -> None:
+        """Start the workers."""
+        for _ in range(self.processes_num):
+            self.processes.append(self._start())
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace each worker that died, or that hangs."""
+        for place, process in enumerate(self.processes):
+            if self.should_exit.is_set() or process.is_alive(timeout=self.config.timeout_worker_healthcheck):
+                continue
+            process.kill()
+            process.join()
+            self._forget(process)
+            if process.exitcode == STARTUP_FAILURE:
+                log.error("worker %s cannot start; its log says why", process.pid)
+                self.exit_code = 1
+                self.should_exit.set()
+                return
+            log.error("worker %s died (%s) and is replaced", process.pid, process.exitcode)
+            DEATHS.inc()
+            self.processes[place] = self._start()
+
+    def handle_hup(self) -> None:
+        """Have all workers look for what changed."""
+        for process in self.processes:
+            process.signal(signal.SIGHUP)
+
+    def join_all(self) -> None:
+        """Wait for the workers; those that do not end in the time that they have are killed."""
+        deadline = time.monotonic() + self._settings.drain_s + self._settings.stop_within_s + KILL_AFTER_S
+        for process in self.processes:
+            process.process.join(max(deadline - time.monotonic(), 0))
+            if process.process.is_alive():
+                log.error("worker %s did not stop in time and is killed", process.pid)
+                process.process.kill()
+                process.process.join()
+            self._forget(process)
+
+    def _start(self) -> WorkerProcess:
+        process = WorkerProcess(self.config, self.sockets, self._settings)
+        process.start()
+        return process
+
+    def _forget(self, process: WorkerProcess) -> None:
+        if process.pid is not None:
+            self._board.remove(process.pid)
+            forget_worker(process.pid)

@@ -1,0 +1,123 @@
+"""Looks, every second or so, for what changed: the model, the blocklist, the keys; and posts how the worker stands."""
+
+import asyncio
+import logging
+import time
+
+from service.access import Access, BadKeys, Keys
+from service.blocklist import BadBlocklist, read_blocklist
+from service.board import Board, Standing
+from service.metrics import BLOCKLIST_ENTRIES, BLOCKLIST_REFUSED
+from service.model import ServedModel
+from service.settings import Settings
+from service.watched import Watched
+
+log = logging.getLogger("segue")
+
+FOLLOW_S = 0.02
+
+
+class Watch:
+    """
+    Keeps one worker up to date.
+
+    Attributes:
+        model: what it serves.
+        access: who may ask what, by now.
+        stopping: whether it is about to stop.
+    """
+
+    def __init__(self, settings: Settings, model: ServedModel, board: Board):
+        """
+        Raises:
+            BadKeys: the file of keys cannot be used; later that changes nothing, to begin with it lets nobody in.
+        """
+        self.model, self.access, self.stopping = model, Access(), False
+        self._board, self._interval_s = board, settings.watch_interval_s
+        self._lock = asyncio.Lock()
+        self._blocklist, self._keys = _watch_blocklist(settings), _watch_keys(settings)
+        if self._keys is not None:
+            self._keys.look()
+            if self._keys.content is None:
+                raise BadKeys(self._keys.refusal)
+            self.access = Access(self._keys.content)
+
+    @property
+    def standing(self) -> Standing:
+        """How this worker stands."""
+        manifest = self.model.manifest
+        version, created_at = (None, None) if manifest is None else (manifest.version, manifest.created_at)
+        if self.stopping:
+            return Standing("stopping", version, "the service is stopping", created_at)
+        files = (self._blocklist, self._keys)
+        refusals = [self.model.refusal, *(file.refusal for file in files if file is not None)]
+        reason = "; ".join(refusal for refusal in refusals if refusal) or None
+        return Standing(
+            "unready" if manifest is None else "degraded" if reason else "ready", version, reason, created_at
+        )
+
+    async def run(self) -> None:
+        """Look again and again."""
+        while True:
+            await self.look()
+            await asyncio.sleep(self._interval_s)
+
+    async def look(self, *, again: bool = False) -> None:
+        """
+        Look once, and take up what is found.
+
+        Args:
+            again: read a version that was refused once more, though nothing about it changed.
+        """
+        async with self._lock:
+            try:
+                await self._look(again)
+                self._board.post(self.standing)
+            except Exception:  # a look that fails must not be the last
+                log.exception("looking for what changed failed")
+
+    async def follow(self, within_s: float) -> None:
+        """Wait until every worker has looked since now, at most *within_s*."""
+        begun = time.monotonic()
+        while any(post.looked_s < begun for post in self._board.read()) and time.monotonic() < begun + within_s:
+            await asyncio.sleep(FOLLOW_S)
+
+    def stop(self) -> None:
+        """Say from now on that this worker is stopping."""
+        if not self.stopping:
+            self.stopping = True
+            self._board.post(self.standing)
+
+    async def _look(self, again: bool) -> None:
+        if self._keys is not None and await asyncio.to_thread(self._keys.look):
+            self._say("keys", self._keys.refusal)
+            self.access = Access(self._keys.content)
+        if self._blocklist is not None:
+            if await asyncio.to_thread(self._blocklist.look):
+                self._say("blocklist", self._blocklist.refusal)
+                await self._block()
+            if self._blocklist.content is None:
+                return  # nothing is served as long as it is not known what must not be
+        await self.model.look(again=again)
+
+    async def _block(self) -> None:
+        assert self._blocklist is not None
+        if self._blocklist.refusal:
+            BLOCKLIST_REFUSED.inc()
+        elif self._blocklist.content is not None:
+            BLOCKLIST_ENTRIES.set(len(self._blocklist.content))
+            await self.model.block(self._blocklist.content)
+
+    def _say(self, what: str, refusal: str | None) -> None:
+        if refusal:
+            log.error("what was there before stands: %s", refusal)
+        else:
+            log.info("the %s changed and is in force", what)
+
+
+def _watch_blocklist(settings: Settings) -> Watched[frozenset[str]] | None:
+    return None if settings.blocklist is None else Watched(settings.blocklist, read_blocklist, BadBlocklist)
+
+
+def _watch_keys(settings: Settings) -> Watched[Keys] | None:
+    return None if settings.keys is None else Watched(settings.keys, Keys.read, BadKeys)

@@ -1,0 +1,262 @@
+"""
+Whatever is sent that the description allows, or forbids: an answer that the description has, and never a 5xx.
+
+No part of `make test`, as it takes many minutes; SEGUE_CHAOS_CASES says how many cases, 20,000 unless given.
+
+    python -m pytest -s tests/chaos/contract.py
+"""
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from keys import Keys, make_key, make_keys
+from publishing import publish
+from reliability import Report, Service
+
+from service.engine import Recommender, Store
+from service.schemas import RecommendArtistsResponse, RecommendTracksResponse
+
+WORKERS = 2
+CASES = int(os.environ.get("SEGUE_CHAOS_CASES", "20000"))
+PER_OPERATION = 2500  # requests at most, in one run of Schemathesis
+AT_ONCE = 2  # runs, as one keeps one processor busy
+LIMITS = {
+    "max_waiting": 1000,
+    "max_wait_s": 30,
+    "max_connections": 10_000,
+    "request_timeout_s": 60,
+    "max_body_bytes": 64 << 20,
+}
+
+# What is left out of all checks on all operations: operation, check, and why.
+EXCLUDED = (
+    (
+        "GET /similar",
+        "positive_data_acceptance",
+        "`track` or `artist` is needed, and not both: of query parameters no JSON Schema can say that",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A service, its keys, and a recommender of the model that it serves."""
+
+    service: Service
+    keys: Keys
+    every_right: str
+    recommender: Recommender
+
+
+@pytest.fixture(scope="module")
+def contract(bases: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contract]:
+    directory = tmp_path_factory.mktemp("contract")
+    store, keys = Store(directory / "models"), make_keys(directory / "keys.json")
+    every_right = make_key(keys.file, "every-right", "use", "--right", "metrics", "--right", "admin")
+    publish(store, bases[0])
+    with Service(store.root, directory / "service.log", workers=WORKERS, keys=keys.file, **LIMITS) as service:
+        recommender = Recommender.open(bases[0])
+        yield Contract(service, keys, every_right, recommender)
+        recommender.close()
+        assert "Traceback" not in service.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def report() -> Iterator[Report]:
+    cases = f"SEGUE_CHAOS_CASES={CASES} " if CASES != 20_000 else ""
+    found = Report("contract", f"{cases}make test-chaos", "a synthetic world of 3,000 playlists")
+    print()
+    yield found
+    found.finish()
+
+
+def test_schemathesis_finds_nothing_in_the_whole_description(contract: Contract, report: Report, tmp_path: Path):
+    workers = contract.service.workers()
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(exclusions())
+    cases, seed, failures = 0, 0, []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        while cases < CASES and not failures:
+            seeds = range(seed + 1, seed + 1 + AT_ONCE)
+            for made, code, said in pool.map(lambda each: schemathesis(contract, each, config), seeds):
+                cases += made
+                failures += [said] if code or not made else []
+            seed += AT_ONCE
+            print(f"\n  seeds up to {seed}: {cases:,} cases", flush=True)
+
+    assert not failures, "\n".join(shortened(said) for said in failures)
+    assert contract.service.workers() == workers, "a worker died"
+    report.add("Schemathesis, all checks, all phases", f"{cases:,} cases, no failure", f">= {CASES:,} cases", True)
+    for operation, check, reason in EXCLUDED:
+        report.add(f"excluded: {check} of {operation}", reason)
+
+
+def exclusions() -> str:
+    """`EXCLUDED` as Schemathesis reads it."""
+    tables = (
+        f'[[operations]]\ninclude-name = "{operation}"\nchecks.{check}.enabled = false\n'
+        for operation, check, _ in EXCLUDED
+    )
+    return "\n".join(tables)
+
+
+def schemathesis(contract: Contract, seed: int, config: Path) -> tuple[int, int, str]:
+    """One run: how many requests were made, the exit code, and what was said."""
+    url = f"http://127.0.0.1:{contract.service.port}/openapi.json"
+    bearer = f"Authorization: Bearer {contract.every_right}"
+    directory = config.parent / str(seed)
+    directory.mkdir()
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", url]
+    command += ["--header", bearer, "--checks", "all", "--max-examples", str(min(PER_OPERATION, CASES))]
+    command += ["--seed", str(seed), "--continue-on-failure", "--no-color"]
+    command += ["--suppress-health-check", "all", "--request-timeout", "30"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory)
+    said = done.stdout + done.stderr
+    found = re.search(r"([\d,]+) generated", said)
+    return int(found[1].replace(",", "")) if found else 0, done.returncode, said
+
+
+def shortened(said: str) -> str:
+    """What was said, without the greater part of lines that repeat a long request."""
+    return "\n".join(line[:400] for line in said.splitlines())[-12_000:]
+
+
+# The contract that no answer is ever empty, over HTTP.
+
+HOSTILE = st.one_of(
+    st.text(max_size=40),
+    st.text(st.characters(), max_size=40),
+    st.sampled_from(
+        [
+            "",
+            " ",
+            "\0",
+            "a\0b",
+            "\x1b[0m",
+            "🎧" * 50,
+            "e\u0301",
+            "\ufeff",
+            "\u202e",
+            "\ud800",
+            "a\udfff",
+            "spotify:track:",
+            "spotify:track:0000000000000000000000 ",
+            "' OR 1=1 --",
+            "%00",
+            "x" * 5000,
+            "null",
+            "NaN",
+            '"',
+            "\\",
+            "\n",
+            "ﬃ",
+            "İ",
+            "ß",
+        ]
+    ),
+)
+
+
+def test_an_answer_holds_exactly_k_and_nothing_that_it_must_not(contract: Contract, report: Report):
+    recommender = contract.recommender
+    tracks = [track.id for track in recommender.popular(400)]
+    artists = recommender.popular_artists(200)
+    names = [name for artist in artists for name in (artist.id, artist.name)]
+    ids = st.one_of(st.sampled_from(tracks), HOSTILE, st.sampled_from(tracks).map(lambda text: text + " "))
+    mentions = st.one_of(st.sampled_from(names), HOSTILE)
+    counted = st.builds(lambda name, count: {"artist": name, "count": count}, mentions, st.integers(1, 10**9))
+    bodies = st.fixed_dictionaries(
+        {},
+        optional={
+            "tracks": st.lists(ids, max_size=30),
+            "artists": st.lists(st.one_of(mentions, counted), max_size=10),
+            "title": st.one_of(
+                HOSTILE.map(lambda text: text[:1000]), st.sampled_from(["chill", "Late  NIGHT jazz!", "zqxj"])
+            ),
+            "k": st.one_of(st.integers(1, 500), st.sampled_from([1, 500])),
+            "kind": st.sampled_from(["tracks", "artists"]),
+            "exclude": st.lists(st.one_of(ids, mentions), max_size=60),
+        },
+    )
+    asked = {"cases": 0, "popular": 0, "surrogates": 0}
+    client = http.client.HTTPConnection("127.0.0.1", contract.service.port, timeout=30)
+    headers = {**contract.keys.use, "Content-Type": "application/json"}
+
+    @settings(
+        max_examples=max(200, CASES // 10),
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+    )
+    @given(bodies)
+    def holds(body: dict[str, Any]) -> None:
+        client.request("POST", "/recommend", json.dumps(body).encode(), headers)
+        response = client.getresponse()
+        content = response.read()
+        asked["cases"] += 1
+        if response.status == 422 and has_surrogate(body):  # which is no text, and cannot be said in UTF-8
+            asked["surrogates"] += 1
+            return
+        assert response.status == 200, (response.status, content[:500])
+        check(recommender, body, content)
+        asked["popular"] += json.loads(content)["strategy"] == "popular"
+
+    holds()
+    client.close()
+    report.add(
+        "Hypothesis on the never-empty contract, hostile strings",
+        f"{asked['cases']:,} cases, {asked['popular']:,} of them popular",
+        "exactly k each",
+        True,
+    )
+
+
+def has_surrogate(value: Any) -> bool:
+    return bool(re.search(r"\\ud[89a-f]", re.sub(r"\\ud[89ab]..\\ud[c-f]..", "", json.dumps(value).lower())))
+
+
+def check(recommender: Recommender, body: dict[str, Any], content: bytes) -> None:
+    """Hold an answer of 200 against all that is promised of it."""
+    kind, k = body.get("kind", "tracks"), body.get("k", 100)
+    schema = RecommendTracksResponse if kind == "tracks" else RecommendArtistsResponse
+    schema.model_validate_json(content, strict=True)
+    answer = json.loads(content)
+    assert list(answer) == ["model", "strategy", "unknown", kind]
+    found = [item["id"] for item in answer[kind]]
+    scores = [item["score"] for item in answer[kind]]
+    catalogue = recommender.artifacts.catalogue
+    tracks = body.get("tracks", [])
+    named = [mention["artist"] if isinstance(mention, dict) else mention for mention in body.get("artists", [])]
+
+    track_rows, unknown_tracks = catalogue.track_rows(tracks)
+    artist_rows, unknown_artists = catalogue.artist_rows(named)
+    unknown_title = bool(body.get("title")) and not catalogue.term_rows(body["title"])
+    assert answer["unknown"] == {"tracks": unknown_tracks, "artists": unknown_artists, "title": unknown_title}
+    known = track_rows or artist_rows or (body.get("title") and not unknown_title)
+    assert answer["strategy"] == ("fold-in" if known else "popular")
+
+    assert len(found) == k  # this world holds thousands of tracks and artists
+    assert len(set(found)) == k, "one is there twice"
+    assert scores == sorted(scores, reverse=True)
+    if kind == "tracks":
+        assert not set(found) & {*tracks, *body.get("exclude", [])}
+    else:
+        excluded, _ = catalogue.artist_rows(body.get("exclude", []))
+        of_tracks = {int(row) for row in recommender.artifacts.space.track_artists[track_rows]}
+        answered, none = catalogue.artist_rows(found)
+        assert not none
+        assert not set(answered) & {*artist_rows, *excluded, *of_tracks}

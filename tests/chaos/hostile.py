@@ -1,0 +1,549 @@
+"""
+Clients that are slow, greedy or malicious: refused within the limits, while others are answered and memory stays.
+
+No part of `make test`, as it takes minutes.
+
+    python -m pytest -s tests/chaos/hostile.py
+"""
+
+import gzip
+import json
+import socket
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from load import Load, percentile, run, statuses
+from publishing import publish
+from reliability import Report, Service, until
+from wire import CLOSED, OPEN, connect, connections, flat_memory, get, post, read_answers, say, say_slowly
+
+from service.engine import Store
+
+WORKERS, CONNECTIONS = 2, 100
+HEADER_S, REQUEST_S, IDLE_S = 1.0, 2.0, 2.0
+GRACE_S = 1.5  # beyond a limit: the service looks from time to time
+BODY, HEADER = 8 << 20, 16 << 10
+GIB = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def report() -> Iterator[Report]:
+    found = Report("hostile", "make test-chaos", "a synthetic world of 3,000 playlists")
+    print()
+    yield found
+    found.finish()
+
+
+@pytest.fixture(scope="module")
+def service(bases: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Two workers with small limits, after a first look at everything."""
+    directory = tmp_path_factory.mktemp("hostile")
+    store = Store(directory / "models")
+    publish(store, bases[0])
+    settings = {
+        "workers": WORKERS,
+        "header_timeout_s": HEADER_S,
+        "request_timeout_s": REQUEST_S,
+        "keep_alive_s": IDLE_S,
+        "max_connections": CONNECTIONS,
+        "max_body_bytes": BODY,
+        "max_header_bytes": HEADER,
+    }
+    with Service(store.root, directory / "service.log", **settings) as service:
+        run(Load(service.port, [post("/recommend", {"title": "chill"}), get("/model"), get("/metrics")]).closed(8, 3.0))
+        yield service
+
+
+@pytest.fixture(scope="module", autouse=True)
+def health(service: Service, report: Report) -> Iterator[None]:
+    """Health is asked all along, over connections that were there before, and always answers."""
+    load = Load(service.port, [get("/health/live")])
+    found = []
+    thread = threading.Thread(target=lambda: found.append(run(load.open(20, 3600.0, least=6))), daemon=True)
+    thread.start()
+    yield
+    load.stop()
+    thread.join(20)
+    (records,) = found
+    figure = f"p99 {percentile(records, 99):.0f}, most {percentile(records, 100):.0f} ms"
+    report.add("/health/live all along", figure, "each answered", set(statuses(records)) == {200})
+    assert set(statuses(records)) == {200}, statuses(records)
+
+
+@pytest.fixture(autouse=True)
+def well(service: Service) -> Iterator[None]:
+    """After whatever was tried the same workers answer a new client."""
+    workers = service.workers()
+    yield
+    until(lambda: answers(service), 10, "the service to answer a new client")
+    assert service.workers() == workers
+
+
+def answers(service: Service) -> bool:
+    try:
+        return service.ask("POST", "/recommend", {"k": 3}).status == 200
+    except OSError:
+        return False
+
+
+# Slow clients.
+
+
+@pytest.mark.parametrize(
+    ("what", "first", "piece", "within_s"),
+    [
+        ("nothing at all", b"", b"", max(HEADER_S, IDLE_S)),
+        ("a request line that does not end", b"GET /", b"a", HEADER_S),
+        ("headers, a byte at a time", b"GET /model HTTP/1.1\r\nHost: x\r\nX-Slow: ", b"a", HEADER_S),
+        ("headers, a line at a time", b"GET /model HTTP/1.1\r\nHost: x\r\n", b"X-Slow: 1\r\n", HEADER_S),
+        ("a body, a byte at a time", post("/recommend", b" " * 5000)[:-5000], b" ", REQUEST_S),
+        ("a body that never comes", post("/recommend", b" " * 5000)[:-5000], b"", REQUEST_S),
+        (
+            "chunks, a byte at a time",
+            b"POST /recommend HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"1\r\n \r\n",
+            REQUEST_S,
+        ),
+        (
+            "a body that nobody reads",
+            b"GET /model HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n",
+            b"a",
+            REQUEST_S,
+        ),
+        ("a second request that does not end", get("/health/live") + b"GET /model HT", b"", max(HEADER_S, IDLE_S)),
+    ],
+)
+def test_a_slow_client_is_cut_off_in_time(
+    service: Service, report: Report, what: str, first: bytes, piece: bytes, within_s: float
+):
+    started = time.monotonic()
+    if what.startswith("a second"):
+        said = say(service, first, answers=2, patience_s=within_s + GRACE_S + 3)
+    else:
+        said = say_slowly(service, first, piece, 0.05, within_s + GRACE_S + 3)
+    took = time.monotonic() - started
+
+    assert said.status in (200 if first.startswith(b"GET") else 408, CLOSED, 408)
+    assert said.closed, "the connection is still open"
+    assert took < within_s + GRACE_S + 0.4
+    report.add(f"slow: {what}", f"{said.status or 'closed'} after {took:.1f} s", f"limit {within_s:g} s", True)
+
+
+def test_a_connection_that_rests_is_closed_in_time(service: Service, report: Report):
+    said = say(service, get("/health/live"), answers=2, patience_s=IDLE_S + GRACE_S + 3)
+
+    assert said.status == 200
+    assert said.closed
+    assert said.took_s < IDLE_S + GRACE_S
+    report.add("slow: idle after a request", f"closed after {said.took_s:.1f} s", f"limit {IDLE_S:g} s", True)
+
+
+def test_half_open_connections_by_the_hundred_keep_nobody_out(service: Service, report: Report):
+    n = WORKERS * CONNECTIONS // 2 - 20
+    with flat_memory(service), connections(service, n) as sockets:
+        for each in sockets:
+            each.sendall(b"POST /recommend HTTP/1.1\r\nHo")
+        began, asked = time.monotonic(), 0
+        while time.monotonic() - began < HEADER_S:
+            assert service.ask("POST", "/recommend", {"title": "chill"}).status == 200
+            asked += 1
+        took = until(lambda: not any(is_open(each) for each in sockets), HEADER_S + GRACE_S + 2, "all to be closed")
+    report.add(f"{n} half-open connections", f"{asked} others answered; closed {took:.1f} s later", "no refusal", True)
+
+
+def test_more_connections_than_allowed_are_closed_at_once_and_room_comes_back(service: Service, report: Report):
+    n = WORKERS * CONNECTIONS + 300
+    with flat_memory(service), connections(service, n) as sockets:
+        for each in sockets:
+            with suppress(OSError):
+                each.sendall(b"GET /model HTTP/1.1\r\nHo")
+        time.sleep(0.3)
+        held = sum(is_open(each) for each in sockets)
+        took = until(lambda: not any(is_open(each) for each in sockets), HEADER_S + GRACE_S + 2, "all to be closed")
+        room = until(lambda: answers(service), 5, "room for a new client")
+    assert held <= WORKERS * CONNECTIONS
+    report.add(
+        f"{n} half-open connections, {WORKERS} x {CONNECTIONS} allowed",
+        f"{held} held, none {took:.1f} s later, a new client {room:.1f} s after that",
+        f"<= {WORKERS * CONNECTIONS} held",
+        True,
+    )
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Whether the service holds its end; what it has said is passed over."""
+    connection.setblocking(False)
+    try:
+        while connection.recv(4096):
+            pass
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+@pytest.mark.parametrize("reading", ["nothing", "a byte at a time"])
+def test_who_does_not_read_the_answers_is_cut_off_and_fills_no_memory(service: Service, report: Report, reading: str):
+    asked = post("/recommend", {"title": "chill", "k": 500}) * 300
+    limit = REQUEST_S + IDLE_S
+
+    def attempt() -> tuple[float, int]:
+        with connections(service, 20, receive_buffer=2048) as sockets:
+            for each in sockets:
+                each.setblocking(False)
+                with suppress(OSError):
+                    each.send(asked)
+            started, most = time.monotonic(), 0
+            while any(still_held(each, reading) for each in sockets) and time.monotonic() - started < limit + 10:
+                most = max(most, *service.memory().values())
+                time.sleep(0.1)
+            return time.monotonic() - started, most
+
+    attempt()  # what the first time leaves behind for good is no leak
+    before = max(service.memory().values())
+    with flat_memory(service):
+        took, most = attempt()
+
+    assert took < limit + GRACE_S + 1
+    assert most - before < 64 << 20
+    report.add(
+        f"20 clients that read {reading} of 300 answers each",
+        f"cut off after {took:.1f} s, {(most - before) / 2**20:+.0f} MiB meanwhile",
+        f"limit {REQUEST_S:g} s",
+        True,
+    )
+
+
+def still_held(connection: socket.socket, reading: str) -> bool:
+    """Whether the service still has its end open, as the kernel knows without anything being read."""
+    if reading != "nothing":
+        try:
+            connection.recv(1)
+        except BlockingIOError:
+            pass
+        except OSError:
+            return False
+    # Of struct tcp_info the first byte is the state; 1 is ESTABLISHED.
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == 1
+
+
+# Greedy ones.
+
+
+def test_a_body_of_a_gibibyte_is_refused_before_it_comes(service: Service, report: Report):
+    head = f"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {GIB}\r\n\r\n"
+    with flat_memory(service):
+        silent = say(service, head.encode())
+        pushing = say_slowly(service, head.encode(), b" " * (1 << 20), 0, 10, most=GIB)
+
+    assert silent.status == 413
+    assert silent.took_s < 0.5
+    assert pushing.status in (413, CLOSED)
+    assert pushing.closed
+    assert pushing.sent < BODY + (16 << 20)
+    report.add(
+        "a body of 1 GiB, declared",
+        f"413 after {silent.took_s * 1e3:.0f} ms; cut off after {pushing.sent >> 20} MiB",
+        "413",
+        True,
+    )
+
+
+def test_a_body_that_does_not_say_how_long_it_is_is_cut_off_at_the_limit(service: Service, report: Report):
+    head = b"POST /recommend HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"100000\r\n" + b" " * (1 << 20) + b"\r\n"
+    say_slowly(service, head, chunk, 0, 10, most=GIB)
+    with flat_memory(service, BODY / 2**20 + 8):
+        said = say_slowly(service, head, chunk, 0, 10, most=GIB)
+
+    assert said.status in (413, CLOSED)
+    assert said.closed
+    assert said.sent < BODY + (16 << 20)
+    report.add("a body of 1 GiB, in chunks", f"{said.status or 'closed'} after {said.sent >> 20} MiB", "413", True)
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/model", "/no/such/path"])
+def test_a_body_where_none_belongs_is_not_read_without_end(service: Service, path: str):
+    head = f"GET {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with flat_memory(service):
+        said = say_slowly(service, head, b"100000\r\n" + b" " * (1 << 20) + b"\r\n", 0, 10, most=GIB)
+
+    assert said.status in (200, 404, 413, CLOSED)
+    assert said.sent < GIB
+
+
+def test_compressed_bodies_are_refused_unread(service: Service, report: Report):
+    bomb = gzip.compress(b" " * (64 << 20), 9)
+    for encoding, body in (
+        ("gzip", bomb),
+        ("GZIP", bomb),
+        ("x-gzip", bomb),
+        ("deflate", zlib.compress(b" " * (64 << 20), 9)),
+        ("br", b"\x0b\x02\x80" * 100),
+        ("zstd", b"(\xb5/\xfd" * 100),
+        ("gzip, gzip", gzip.compress(bomb)),
+        ("gzip, identity", bomb),
+    ):
+        with flat_memory(service):
+            said = say(service, post("/recommend", body, {"Content-Encoding": encoding}))
+        assert said.status == 415, encoding
+        assert said.took_s < 0.5
+    transferred = b"POST /recommend HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
+    said = say(service, transferred + b"%x\r\n" % len(bomb) + bomb + b"\r\n0\r\n\r\n")
+    assert said.refused
+    report.add("compressed bodies of eight kinds, bombs", "415, unread", "415", True)
+
+
+MILLION = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [
+        ("a million tracks", b'{"tracks":[' + b'"a",' * (MILLION - 1) + b'"a"]}'),
+        ("a million exclusions", b'{"exclude":[' + b'"a",' * (MILLION - 1) + b'"a"]}'),
+        ("a million numbers for artists", b'{"artists":[' + b"1," * (MILLION - 1) + b"1]}"),
+        ("300,000 wrong artists", b'{"artists":[' + b'{"a":1},' * 299_999 + b'{"a":1}]}'),
+        ("a hundred thousand fields", json.dumps({f"f{i}": i for i in range(100_000)}).encode()),
+        ("a million brackets", b"[" * MILLION),
+        ("a million braces", b'{"tracks":' * (MILLION // 10)),
+        ("a field name of a megabyte", json.dumps({"x" * MILLION: 1}).encode()),
+        ("a title of four megabytes", json.dumps({"title": "x" * 4 * MILLION}).encode()),
+        ("a number of a million digits", b'{"k":' + b"9" * MILLION + b"}"),
+        ("1e999999999", b'{"k": 1e999999999}'),
+        ("not a number", b'{"k": NaN}'),
+        ("no UTF-8", b'{"title": "\xff\xfe"}'),
+        ("a lone surrogate", b'{"k": "\\ud800"}'),
+        ("eight megabytes of spaces", b" " * (BODY - 1)),
+        ("eight megabytes of quotes", b'"' * (BODY - 1)),
+    ],
+)
+def test_a_body_that_is_meant_to_keep_it_busy_is_refused_quickly(
+    service: Service, report: Report, what: str, body: bytes
+):
+    for _ in range(6):  # what reading it leaves behind for good is no leak; each worker is to have read it
+        say(service, post("/recommend", body))
+    with flat_memory(service, 16):
+        said = [say(service, post("/recommend", body)) for _ in range(6)]
+
+    took = max(each.took_s for each in said)
+    assert {each.status for each in said} <= {413, 422}
+    assert all(len(each.body) < 20_000 for each in said), "what was sent comes back"
+    assert took < 1.5
+    report.add(f"a body of {what}", f"{said[0].status} after {took * 1e3:.0f} ms", "413 or 422", True)
+
+
+# Malicious ones.
+
+
+@pytest.mark.parametrize(
+    ("what", "content", "expected"),
+    [
+        ("a URL of 100 kB", get("/similar?track=" + "a" * 100_000), {400, 414, 431}),
+        ("a header of 100 kB", get("/model", {"X-Long": "a" * 100_000}), {400, 431}),
+        ("a header name of 100 kB", get("/model", {"X" * 100_000: "a"}), {400, 431}),
+        ("10,000 headers", get("/model", {f"X-{i}": "a" for i in range(10_000)}), {400, 431}),
+        ("a trailer of 100 kB", b"POST /recommend HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"2\r\n{}\r\n0\r\nX-Long: " + b"a" * 100_000 + b"\r\n\r\n", {200, 400, 413, 431}),
+        ("a chunk extension of 100 kB", b"POST /recommend HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"2;x=" + b"a" * 100_000 + b"\r\n{}\r\n0\r\n\r\n", {200, 400, 413, 431}),
+    ],
+)  # fmt: skip
+def test_a_head_beyond_the_limit_is_refused_and_the_connection_closed(
+    service: Service, report: Report, what: str, content: bytes, expected: set[int]
+):
+    with flat_memory(service):
+        said = say(service, content)
+
+    assert said.status in expected | {CLOSED}
+    assert said.took_s < 1
+    if said.status != 200:
+        assert said.closed
+    report.add(what, str(said.status or "closed"), "4xx or closed", said.status != 200 or "chunk" in what)
+
+
+SMUGGLED = b"GET /health/live HTTP/1.1\r\nHost: smuggled\r\n\r\n"
+BODY_2 = b"{}"
+
+
+def smuggling() -> dict[str, bytes]:
+    """Requests of which two parsers may see two ends."""
+    line = b"POST /recommend HTTP/1.1\r\nHost: x\r\n"
+    chunked = b"0\r\n\r\n" + SMUGGLED
+    return {
+        "two lengths that differ": line + b"Content-Length: 2\r\nContent-Length: 50\r\n\r\n" + BODY_2 + SMUGGLED,
+        "two lengths in one": line + b"Content-Length: 2, 50\r\n\r\n" + BODY_2 + SMUGGLED,
+        "a length and chunks": line + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked,
+        "chunks and a length": line + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n" + chunked,
+        "chunks twice": line + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" + chunked,
+        "chunks that are not the last": line + b"Transfer-Encoding: chunked, identity\r\n\r\n" + chunked,
+        "xchunked": line + b"Content-Length: 5\r\nTransfer-Encoding: xchunked\r\n\r\n" + chunked,
+        "chunked with a tab": line + b"Content-Length: 5\r\nTransfer-Encoding:\tchunked\r\n\r\n" + chunked,
+        "chunked after a fold": line + b"Content-Length: 5\r\nTransfer-Encoding:\r\n chunked\r\n\r\n" + chunked,
+        "a space before the colon": line + b"Transfer-Encoding : chunked\r\nContent-Length: 5\r\n\r\n" + chunked,
+        "a negative length": line + b"Content-Length: -2\r\n\r\n" + BODY_2,
+        "a length with a plus": line + b"Content-Length: +2\r\n\r\n" + BODY_2,
+        "a length in hexadecimal": line + b"Content-Length: 0x2\r\n\r\n" + BODY_2,
+        "a length beyond 64 bits": line + b"Content-Length: 18446744073709551618\r\n\r\n" + BODY_2,
+        "a chunk beyond 64 bits": line + b"Transfer-Encoding: chunked\r\n\r\n10000000000000002\r\n{}\r\n0\r\n\r\n",
+        "a negative chunk": line + b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
+        "a chunk longer than it says": line + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{}\r\n0\r\n\r\n",
+    }
+
+
+def malformed() -> dict[str, bytes]:
+    """What is no request."""
+    end = b"\r\nHost: x\r\n\r\n"
+    return {
+        "a lower-case method": b"get /health/live HTTP/1.1" + end,
+        "no such method": b"FROBNICATE /health/live HTTP/1.1" + end,
+        "HTTP/9.9": b"GET /health/live HTTP/9.9" + end,
+        "HTTP/1.1.1": b"GET /health/live HTTP/1.1.1" + end,
+        "no version": b"GET /health/live" + end,
+        "HTTP/2, with knowledge": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00" * 9,
+        "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 40,
+        "NUL in the path": b"GET /health/live\x00 HTTP/1.1" + end,
+        "a space in the path": b"GET /health/live x HTTP/1.1" + end,
+        "a carriage return alone": b"GET /health/live HTTP/1.1\rHost: x\r\r",
+        "NUL in a header": b"GET /health/live HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n",
+        "a folded header": b"GET /health/live HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n",
+        "a header without a name": b"GET /health/live HTTP/1.1\r\nHost: x\r\n: a\r\n\r\n",
+        "a header without a colon": b"GET /health/live HTTP/1.1\r\nHost: x\r\nabc\r\n\r\n",
+        "noise": bytes(range(256)) * 4,
+    }
+
+
+@pytest.mark.parametrize("what", smuggling())
+def test_no_request_can_be_smuggled_in_another(service: Service, report: Report, what: str):
+    said = say(service, smuggling()[what], answers=2, patience_s=REQUEST_S + GRACE_S + 1)
+
+    assert len(said.answers) <= 1, f"{[status for status, _, _ in said.answers]}"
+    assert said.refused, said.status
+    assert said.closed
+    report.add(f"smuggling: {what}", str(said.status or "closed"), "4xx or closed", True)
+
+
+@pytest.mark.parametrize("what", malformed())
+def test_what_is_no_request_is_refused_and_the_connection_closed(service: Service, report: Report, what: str):
+    said = say(service, malformed()[what], patience_s=HEADER_S + GRACE_S + 1)
+
+    assert said.refused, said.status
+    assert said.status != OPEN
+    if said.status not in (404, 405, 501):  # what is understood and refused may go on
+        assert said.closed
+    report.add(f"malformed: {what}", str(said.status or "closed"), "4xx or closed", True)
+
+
+PATHS = (
+    "//recommend //model /model/ /MODEL /model// /./model /x/../model /health/../model /health/..%2fmodel "
+    "/%2e%2e/model /%2e/model /..;/model /health/live/../../model /model%00 /model%00.json /model%20 "
+    "/model%0d%0aX:1 /model;x=1 /model%3Fk=1 /%6dodel%2f /model%252e \\model /admin /admin/ /admin//reload /admin/%2e "
+    "/metrics/ /openapi.json/ /static/../../etc/passwd /..%c0%af..%c0%afetc/passwd /%ff%fe /.git/config /.env * "
+    "/cgi-bin/x /health/ /health /docs/../model"
+).split()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_that_is_none_of_ours_leads_nowhere(service: Service, path: str):
+    said = say(service, get(path))
+
+    assert said.refused, f"{said.status}: {said.body[:200]!r}"
+    assert b"Traceback" not in said.body
+    if said.answers and said.status != 400:
+        assert json.loads(said.body)["status"] == said.status
+
+
+def test_a_target_in_absolute_form_is_our_own_path_whatever_host_it_names(service: Service):
+    said = say(service, b"GET http://elsewhere.example/model HTTP/1.1\r\nHost: x\r\n\r\n")
+    proxied = say(service, b"CONNECT elsewhere.example:443 HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert said.status in {200, 400, 404}
+    assert proxied.refused
+
+
+def test_requests_in_a_pipeline_are_answered_in_their_order(service: Service):
+    bodies = [post("/recommend", {"k": k}) for k in range(1, 21)]
+
+    said = say(service, b"".join(bodies), answers=20)
+
+    assert [status for status, _, _ in said.answers] == [200] * 20
+    assert [len(json.loads(body)["tracks"]) for _, _, body in said.answers] == list(range(1, 21))
+
+
+def test_a_pipeline_without_end_does_not_grow_in_memory(service: Service, report: Report):
+    asked = get("/health/live") * 20_000
+
+    def attempt() -> int:
+        with connect(service) as connection:
+            sender = threading.Thread(target=lambda: push(connection, asked), daemon=True)
+            sender.start()
+            content, deadline = b"", time.monotonic() + 30
+            while content.count(b"HTTP/1.1 200") < 20_000 and time.monotonic() < deadline:
+                part = connection.recv(1 << 20)
+                if not part:
+                    break
+                content += part
+            sender.join(5)
+        return len(read_answers(content[:5000])) and content.count(b"HTTP/1.1 200")
+
+    attempt()
+    with flat_memory(service):
+        answered = attempt()
+    report.add("20,000 requests in one pipeline", f"{answered:,} answered", "in order, memory flat", True)
+
+
+def push(connection: socket.socket, content: bytes) -> None:
+    try:
+        connection.sendall(content)
+    except OSError:
+        return
+
+
+def test_errors_have_one_shape_and_every_answer_its_headers(service: Service):
+    seen = Counter()
+    for request in (
+        get("/health/live"),
+        get("/health/ready"),
+        get("/metrics"),
+        get("/model"),
+        get("/openapi.json"),
+        post("/recommend", {}),
+        post("/recommend", {"k": 0}),
+        post("/recommend", b"{}", {"Content-Encoding": "gzip"}),
+        f"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: {GIB}\r\n\r\n".encode(),
+        get("/similar?track=no-such"),
+        get("/nowhere"),
+        post("/model", {}),
+        post("/admin/reload", b""),
+        prepared_options(),
+    ):
+        said = say(service, request)
+        status, headers, body = said.answers[0]
+        seen[status] += 1
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["x-frame-options"] == "DENY"
+        assert "content-security-policy" in headers
+        assert "x-request-id" in headers
+        assert "server" not in headers
+        assert "access-control-allow-origin" not in headers
+        if status >= 400:
+            assert headers["content-type"] == "application/problem+json"
+            problem = json.loads(body)
+            assert problem.keys() >= {"type", "title", "status", "detail"}
+            assert problem["status"] == status
+    assert set(seen) >= {200, 403, 404, 405, 413, 415, 422}
+
+
+def prepared_options() -> bytes:
+    """What a page elsewhere would ask first."""
+    origin = b"Origin: https://e.example\r\nAccess-Control-Request-Method: POST"
+    return b"OPTIONS /recommend HTTP/1.1\r\nHost: x\r\n" + origin + b"\r\n\r\n"
