@@ -189,7 +189,8 @@ class Load:
             asyncio.get_running_loop().call_later(0.01, self._replace)
 
     def _replace(self) -> None:
-        _keep(self._connect(len(self._connections) + self._opening + 1))
+        if self._until or len(self._connections) < self._least:
+            _keep(self._connect(len(self._connections) + self._opening + 1))
 
     def _ask_again(self, connection: Connection) -> None:
         now = time.monotonic()
@@ -237,16 +238,17 @@ class Load:
             asyncio.get_running_loop().call_later(0.05, self._replace)
 
     async def _end(self) -> Records:
-        deadline = time.monotonic() + self.patience_s
+        self._least, deadline = 0, time.monotonic() + self.patience_s
         while self._pending or any(connection.busy for connection in self._connections):
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(0.02)
         self.records += [(when, 0.0, time.monotonic(), UNANSWERED, request, 0) for request, when in self._pending]
         self._pending.clear()
-        for connection in list(self._connections):
-            connection.abandon()
-        await asyncio.sleep(0)
+        while self._connections or self._opening:
+            for connection in list(self._connections):
+                connection.abandon()
+            await asyncio.sleep(0.01)
         records, self.records = np.array(self.records, RECORD), []
         return records[np.argsort(records["scheduled"], kind="stable")]
 

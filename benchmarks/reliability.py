@@ -90,7 +90,9 @@ class Service:
         """Wait until every worker has a model open."""
         wanted = int(self._environment.get("SEGUE_WORKERS", "1"))
         until(lambda: self._is_ready() and len(self.workers()) == wanted, START_WITHIN_S, "the service to be ready")
-        until(lambda: all(self._serves(pid) for pid in self.workers()), START_WITHIN_S, "all workers to be ready")
+        until(lambda: all(mapped(pid, self.models) for pid in self.workers()), START_WITHIN_S, "all workers to open it")
+        # Which worker says so is left to chance.
+        until(lambda: all(self._is_ready() for _ in range(20)), START_WITHIN_S, "all workers to be ready")
         self.ready_after_s = time.monotonic() - self._started
 
     def ask(
@@ -119,6 +121,10 @@ class Service:
     def memory(self) -> dict[int, int]:
         """The private anonymous memory of each worker, in bytes."""
         return {pid: private_memory(pid) for pid in self.workers()}
+
+    def held(self) -> set[int]:
+        """The client's ports of the connections that its workers hold."""
+        return {port for pid in self.workers() for port in connections_of(pid, self.port)}
 
     def signal(self, number: int) -> None:
         assert self._process is not None
@@ -159,9 +165,6 @@ class Service:
             return self.ask("GET", "/health/ready").status == 200
         except (OSError, http.client.HTTPException):
             return False
-
-    def _serves(self, pid: int) -> bool:
-        return bool(mapped(pid, self.models))
 
 
 def _setting(value: Any) -> str:
@@ -231,6 +234,22 @@ def mapped(pid: int, store: Path) -> set[str]:
         return set()
     inside = (path.removeprefix(root).split("/") for path in paths if path.startswith(root))
     return {parts[0] for parts in inside if len(parts) > 1}
+
+
+def connections_of(pid: int, port: int) -> set[int]:
+    """The client's ports of the connections to *port* that the process *pid* has accepted."""
+    inodes = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            inodes.add(str(path.readlink()).removeprefix("socket:[").removesuffix("]"))
+        except OSError:  # closed meanwhile
+            continue
+    ports = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[9] in inodes and int(fields[1].split(":")[1], 16) == port:
+            ports.add(int(fields[2].split(":")[1], 16))
+    return ports - {0}  # of the socket that listens
 
 
 def metric(text: str, name: str, **labels: str) -> float:

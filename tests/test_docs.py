@@ -8,6 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import STATUSES, create_app
 from service.engine import Manifest, Store
@@ -154,3 +156,19 @@ def test_the_first_curl_of_the_readme_asks_for_ten_tracks_and_shows_them():
     body = json.loads(shlex.split(command[1])[-1])
 
     assert RecommendRequest.model_validate(body).k == 10
+
+
+def test_every_metric_is_in_the_table_with_its_labels(client: TestClient):
+    client.post("/recommend", json={"title": "late night jazz", "tracks": ["unknown"]})
+    exposed = {
+        sample.name.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum"): set(sample.labels) - {"le"}
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+    rows = re.findall(r"^\| `(segue_\w+)` \| \w+ \| ([^|]*)\|", doc("observability.md"), flags=re.MULTILINE)
+    documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+
+    # Those that are counted by kind come with the first that is counted.
+    assert {name: documented[name] for name in exposed} == exposed
+    assert set(documented) - set(exposed) <= {name for name in documented if name.startswith("segue_audited_")}

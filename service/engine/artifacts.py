@@ -230,8 +230,9 @@ def write(directory: Path, version: str, created_at: str, model: Model) -> Manif
         model.words,
         model.grams,
     )
+    popularity: Mapping[Kind, Ints] = {"tracks": model.track_popularity, "artists": model.artist_popularity}
     for kind in KINDS:
-        numbers |= _write_index(directory, kind, model.vectors[_rows(model.shape, kind)], numbers)
+        numbers |= _write_index(directory, kind, model.vectors[_rows(model.shape, kind)], popularity[kind], numbers)
     manifest = Manifest(
         version=version,
         created_at=created_at,
@@ -538,11 +539,13 @@ def _track_records(model: Model, ranks: NDArray[np.int64]) -> Iterator[tuple[str
     return zip(model.track_ids, model.track_names, artists, popularity, ranks.tolist(), strict=True)
 
 
-def _write_index(directory: Path, name: str, vectors: Floats, numbers: Mapping[str, Any]) -> dict[str, float]:
+def _write_index(
+    directory: Path, name: str, vectors: Floats, popularity: Ints, numbers: Mapping[str, Any]
+) -> dict[str, float]:
     """Write the index called *name*, and find the effort to search it with and the recall that it reaches."""
     seed = int(numbers["seed"])
     index = NeighbourIndex.build(directory / f"{name}.ann", vectors, int(numbers["trees"]), seed)
-    effort, recall = index.calibrate(vectors, numbers["neighbour_recall"], int(numbers["neighbours"]), seed)
+    effort, recall = index.calibrate(vectors, popularity, numbers["neighbour_recall"], int(numbers["neighbours"]), seed)
     return {f"{name}_effort": effort, f"{name}_recall": recall}
 
 

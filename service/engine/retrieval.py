@@ -355,12 +355,24 @@ class NeighbourIndex:
         )
         return len(truth), _count_hits(vectors, query, found, truth[-1]) if len(truth) else 0
 
-    def calibrate(self, vectors: Floats, target: float, k: int, seed: int, n_queries: int = 1000) -> tuple[int, float]:
+    def calibrate(
+        self,
+        vectors: Floats,
+        popularity: NDArray[np.int32],
+        target: float,
+        k: int,
+        seed: int,
+        n_queries: int = 1000,
+    ) -> tuple[int, float]:
         """
         Find the least effort, among powers of the square root of two, whose recall of the top *k* reaches *target*.
 
+        The rows that are asked are drawn by popularity, as listeners ask: the popular lie where there are many others,
+        and their neighbours are harder to find.
+
         Args:
             vectors: float32, shape (n_rows, n_factors), those that the index was built from.
+            popularity: int32, shape (n_rows,). How often each is asked, in proportion; 0 counts as 1.
             target: wanted recall against exact search, 0 to 1.
             k: how many neighbours are compared.
             seed: of the sample of rows that are asked.
@@ -373,7 +385,8 @@ class NeighbourIndex:
         n_rows = len(vectors)
         if not n_rows:
             return k, 1.0
-        queries = np.random.default_rng(seed).choice(n_rows, min(n_queries, n_rows), replace=False)
+        asked = np.maximum(popularity, 1) / np.maximum(popularity, 1).sum()
+        queries = np.random.default_rng(seed).choice(n_rows, min(n_queries, n_rows), replace=False, p=asked)
         truth = search_neighbours_exactly(unit(vectors[queries]), vectors, min(k, n_rows))
         limit = min(n_rows, 100 * k) * self.n_trees
         effort = float(k)

@@ -195,23 +195,24 @@ def timed(service: Service, requests: dict[str, bytes]) -> dict[str, list[float]
             for who, request in requests.items():
                 started = time.perf_counter()
                 connection.sendall(request)
-                answer = connection.recv(65536)
-                took[who].append(time.perf_counter() - started)
-                assert answer[9:12] in (b"401", b"403"), answer[:200]
+                answer = b""
+                while not (said := read_answers(answer)):
+                    answer += connection.recv(65536)
+                    if answer.endswith(b"}"):
+                        took[who].append(time.perf_counter() - started)
+                assert said[0][0] in (401, 403), answer[:200]
     return took
 
 
 def test_the_rate_of_a_key_holds_over_all_workers(door: Door, report: Report):
-    request = get("/health/none", bearer(door.limited))  # costs nothing, and needs no key
-    costly = post("/recommend", {"k": 1}, bearer(door.limited))
+    request = post("/recommend", {"k": 1}, bearer(door.limited))
     retry_after = []
 
     def note(_: int, status: int, head: bytes, __: bytes) -> None:
         if status == 429:
             retry_after.append(b"\nretry-after: " in head)
 
-    del request
-    records = run(Load(door.service.port, [costly], note, lifetime=3).open(ASKED_RATE, ASKED_S, least=10))
+    records = run(Load(door.service.port, [request], note, lifetime=3).open(ASKED_RATE, ASKED_S, least=10))
 
     found = statuses(records)
     expected = BURST + RATE * ASKED_S
@@ -283,4 +284,3 @@ def test_nothing_that_was_presented_is_found_again(door: Door, report: Report):
         "nowhere",
         True,
     )
-    assert read_answers(b"") == []

@@ -3,11 +3,12 @@
 import http.client
 import io
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from load import prepare
 from reliability import Service, private_memory
@@ -74,9 +75,19 @@ def say(service: Service, content: bytes, answers: int = 1, patience_s: float = 
 
 
 def say_slowly(
-    service: Service, first: bytes, piece: bytes, every_s: float, patience_s: float, most: int = 1 << 40
+    service: Service,
+    first: bytes,
+    piece: bytes,
+    every_s: float,
+    patience_s: float,
+    most: int = 1 << 40,
+    answers: int = 1,
 ) -> Said:
-    """Send *first*, then *piece* again and again, until there is an answer or the connection ends, or *most* bytes."""
+    """
+    Send *first*, then *piece* again and again, until something is said, the connection ends or *most* bytes are sent.
+
+    Then wait for *answers* answers, or for the end of the connection.
+    """
     started, sent = time.monotonic(), 0
     with connect(service, patience_s) as connection:
         sent += _send(connection, first)
@@ -84,7 +95,7 @@ def say_slowly(
             connection.settimeout(max(every_s, 0.0005))
             try:
                 if connection.recv(1, socket.MSG_PEEK):
-                    return _listen(connection, started, sent, 1, patience_s)
+                    return _listen(connection, started, sent, answers, patience_s)
                 return Said([], True, time.monotonic() - started, sent)
             except TimeoutError:
                 pass
@@ -188,3 +199,29 @@ def flat_memory(service: Service, most_mib: float = 8.0) -> Iterator[None]:
     assert service.workers() == list(before), "a worker died"
     grown = {pid: (after[pid] - before[pid]) / 2**20 for pid in before}
     assert max(grown.values()) <= most_mib, f"workers grew by {grown} MiB"
+
+
+class Peak:
+    """The most that the private memory of a worker grows by, while this is entered."""
+
+    def __init__(self, service: Service):
+        self._service, self._done = service, threading.Event()
+        self._before, self._most = 0, 0
+
+    def __enter__(self) -> Self:
+        self._before = max(self._service.memory().values())
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    @property
+    def mib(self) -> float:
+        return (self._most - self._before) / 2**20
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.05):
+            self._most = max(self._most, *self._service.memory().values())
