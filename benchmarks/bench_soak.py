@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from bench_overload import WORKERS, closed, command, find_saturation, find_sustainable_rate, world
+from bench_overload import WORKERS, closed, command, counts, find_saturation, find_sustainable_rate, world
 from load import Load, Records, percentile, prepare, run, statuses
 from machine import describe_machine
 from reliability import Report, Service, private_memory, sparkline
@@ -63,7 +63,7 @@ def bench(service: Service, requests: Sequence[bytes], rate: float, seconds: flo
         raise SystemExit("error: a soak takes more than a minute and a half")
     records, memory = run(soak(service, requests, rate, seconds))
     report.add("rate", f"{rate:.0f}/s for {seconds / 60:g} min")
-    report.add("answered", f"{len(records)}", "all by 200", set(statuses(records)) == {200})
+    report.add("answers", counts({str(status): n for status, n in statuses(records).items()}))
     report.add("p50 and p99", f"{percentile(records, 50):.1f} and {percentile(records, 99):.1f} ms")
     for place, (pid, samples) in enumerate(memory.items()):
         first = median(samples[FIRST_S : FIRST_S + SETTLED_S]) / 2**20

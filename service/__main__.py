@@ -2,13 +2,16 @@
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from service.keys import add_keys_commands, run
 from service.settings import Settings
@@ -23,12 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
         return run(options)
     try:
         settings = Settings()
+    except SettingsError as error:  # of a list that is no JSON it names the field alone
+        return _fail(_name_variables(str(error)))
     except ValidationError as error:
-        for fault in error.errors():
-            name = "SEGUE_" + "_".join(str(part) for part in fault["loc"]).upper()
-            said = f"{name} is {fault['input']!r}: {fault['msg']}" if fault["loc"] else fault["msg"]
-            print(f"error: {said.replace('Value error, ', '')}", file=sys.stderr)
-        return USAGE
+        return _fail(*map(_describe, error.errors()))
     return _serve(settings)
 
 
@@ -51,11 +52,14 @@ def _serve(settings: Settings) -> int:
 
     from service.access import BadKeys, Keys
     from service.logs import configure_logs
+    from service.tracing import open_tracer
 
     configure_logs(settings)
     try:
+        # What would keep every worker from beginning is said once, here.
         if settings.keys is not None:
             Keys.read(settings.keys)
+        open_tracer(settings).stop()
         with _runtime(settings) as runtime:
             # What the workers, which find it in their environment, count for Prometheus goes there; that has to be
             # known as soon as it is imported.
@@ -66,9 +70,27 @@ def _serve(settings: Settings) -> int:
             from service.supervisor import serve
 
             return serve(settings.model_copy(update={"runtime": runtime}))
-    except BadKeys as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USAGE
+    except (BadKeys, ModuleNotFoundError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
+
+
+def _fail(*reasons: str) -> int:
+    for reason in reasons:
+        print(f"error: {reason}", file=sys.stderr)
+    return USAGE
+
+
+def _describe(fault: Any) -> str:
+    text = fault["msg"].removeprefix("Value error, ")
+    if not fault["loc"]:
+        return str(text)
+    return f"SEGUE_{'_'.join(str(part) for part in fault['loc']).upper()} is {fault['input']!r}: {text}"
+
+
+def _name_variables(text: str) -> str:
+    return re.sub(r'field "(\w+)"', lambda found: f"SEGUE_{found[1].upper()}, which is to be JSON,", text)
 
 
 @contextmanager

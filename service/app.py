@@ -12,7 +12,6 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -48,9 +47,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     Args:
         settings: those of the environment unless given.
-
-    Raises:
-        BadKeys: the file of keys cannot be used.
     """
     settings, own = _with_runtime(settings or Settings())
     parts = Parts.of(settings)
@@ -85,14 +81,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(
         Guard, settings=settings, watch=parts.watch, rates=parts.rates, tracer=parts.tracer, routes=routes
     )
-    if settings.cors_origins:  # outside the guard: a browser asks first without the key
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
-            expose_headers=["Retry-After", "X-Request-ID"],
-        )
     # As FastAPI documents it; to a type checker a method is not there to be replaced.
     app.openapi = lambda: _openapi(app, parts)  # type: ignore[method-assign]
     return app

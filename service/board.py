@@ -3,10 +3,12 @@
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+SERVED = "served"
 Status = Literal["ready", "degraded", "unready", "stopping"]
 
 
@@ -36,7 +38,7 @@ class Post:
     Attributes:
         pid: of its process.
         standing: how it stands.
-        looked_s: when it last finished looking for something new, by the monotonic clock that processes share.
+        looked_s: when its last look for something new began, by the monotonic clock that processes share.
     """
 
     pid: int
@@ -51,11 +53,11 @@ class Board:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
 
-    def post(self, standing: Standing) -> None:
-        """Post how this process stands, now that it has looked."""
+    def post(self, standing: Standing, looked_s: float) -> None:
+        """Post how this process stands after a look that began at *looked_s*."""
         path = self._path(os.getpid())
         staged = path.with_suffix(".new")
-        staged.write_text(json.dumps({**asdict(standing), "looked_s": time.monotonic()}))
+        staged.write_text(json.dumps({**asdict(standing), "looked_s": looked_s}))
         staged.replace(path)
 
     def read(self) -> list[Post]:
@@ -69,6 +71,31 @@ class Board:
             looked_s = content.pop("looked_s")
             found.append(Post(int(path.stem), Standing(**content), looked_s))
         return sorted(found, key=lambda post: post.pid)
+
+    def beat(self) -> None:
+        """Show that this process is not stuck."""
+        with suppress(FileNotFoundError):  # it has not posted yet
+            os.utime(self._path(os.getpid()))
+
+    def silent_s(self, pid: int) -> float:
+        """For how many seconds the worker *pid* has shown nothing; 0 before it has posted for the first time."""
+        try:
+            return time.time() - self._path(pid).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def note_served(self, version: str) -> None:
+        """Note that *version* could be opened and is served."""
+        staged = self._directory / f"{SERVED}.{os.getpid()}"
+        staged.write_text(version)
+        staged.replace(self._directory / SERVED)
+
+    def last_served(self) -> str | None:
+        """The version that any worker took up last; None where none has."""
+        try:
+            return (self._directory / SERVED).read_text()
+        except FileNotFoundError:
+            return None
 
     def remove(self, pid: int) -> None:
         """Take down what the worker *pid*, which is gone, posted."""

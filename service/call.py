@@ -75,5 +75,5 @@ def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The `X-Request-ID` of *headers* where it is harmless to repeat, else a new one."""
     given = next((value for name, value in headers if name == b"x-request-id"), b"")
     # A key sent there by mistake is not to end in a log.
-    harmless = REQUEST_ID.fullmatch(given) and not given.startswith(PREFIX.encode())
+    harmless = REQUEST_ID.fullmatch(given) and PREFIX.encode() not in given
     return given.decode() if harmless else secrets.token_hex(16)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from http import HTTPStatus
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -67,6 +68,8 @@ class Guard:
         self._app, self._watch, self._rates, self._tracer, self._routes = app, watch, rates, tracer, routes
         self._max_body_bytes, self._access_log = settings.max_body_bytes, settings.access_log
         self._queue = Queue(settings.max_waiting, settings.max_wait_s)
+        # Before the keys: a browser asks without one whether it may ask with one.
+        self._pass = _allowing_origins(self._answer, settings.cors_origins)
         WAITING.set(0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +82,7 @@ class Guard:
         IN_PROGRESS.inc()
         try:
             with self._tracer.span(f"{call.method} {route}", headers) as span:
-                await self._answer(call, scope, receive, self._marking(call, path, send))
+                await self._pass(scope, receive, self._marking(call, path, send))
                 if span is not None:
                     for name, value in call.describe().items():
                         if value is not None:
@@ -89,7 +92,8 @@ class Guard:
             IN_PROGRESS.dec()
             self._account(call)
 
-    async def _answer(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call: Call = scope[SCOPE]
         try:
             self._admit(call, scope)
             if call.route == OTHER:
@@ -192,13 +196,12 @@ class Guard:
         added = [(b"x-request-id", call.request_id.encode()), *SECURITY_HEADERS]
         if path not in PAGES:
             added.append(CONTENT_POLICY)
-        if self._watch.stopping:
-            added.append((b"connection", b"close"))
 
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
                 call.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *added]
+                closing = [(b"connection", b"close")] if self._watch.stopping else []
+                message["headers"] = [*message.get("headers", ()), *added, *closing]
             await send(message)
 
         return marked
@@ -208,6 +211,19 @@ class Guard:
         REQUESTS.labels(call.route, str(call.status), call.strategy).observe(took_s)
         if self._access_log:
             log.info("request", extra=call.describe())
+
+
+def _allowing_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """*app*, which pages of *origins* may call."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+        expose_headers=["Retry-After", "X-Request-ID"],
+    )
 
 
 def _denied(denied: Denied) -> Refused:

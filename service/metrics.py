@@ -74,7 +74,7 @@ class Workers(Collector):
             ["version", "status"],
             [([v or "", status], n) for (v, status), n in _tally(posts).items()],
         )
-        created = [datetime.fromisoformat(p.standing.created_at).timestamp() for p in posts if p.standing.created_at]
+        created = [moment for post in posts if (moment := _moment(post.standing.created_at)) is not None]
         yield _gauge(
             "segue_model_created_timestamp_seconds",
             "When the served version was made; the oldest of all workers.",
@@ -112,6 +112,15 @@ def private_bytes(pid: int) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")), None)
+
+
+def _moment(text: str | None) -> float | None:
+    """Seconds since 1970 of an ISO 8601 time with its zone; None where *text*, which a manifest says, is none."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo else None
 
 
 def _only(collector: Collector) -> CollectorRegistry:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from service.board import Board
 from service.engine import Manifest, ModelError, NoModel, Recommender, Store
 from service.metrics import RELOADS
 
@@ -48,8 +49,8 @@ class ServedModel:
         refusal: why what is current now is not what is served, if so.
     """
 
-    def __init__(self, models: Path):
-        self._store = Store(models)
+    def __init__(self, models: Path, board: Board):
+        self._store, self._board = Store(models), board
         self._loan: _Loan | None = None
         self._seen: tuple[object, ...] | None = None
         self._blocked: frozenset[str] = frozenset()
@@ -110,6 +111,7 @@ class ServedModel:
             recommender = await (asyncio.to_thread(self._next) if self._loan is None else gently(self._next))
         except ModelError as error:
             self._seen = stamp  # to verify a large model again and again would keep the machine busy
+            await self._fall_back()
             self._refuse(str(error))
         except Exception as error:  # whatever it was may pass: the next look tries again
             if repr(error) != self._fault:
@@ -119,9 +121,20 @@ class ServedModel:
         else:
             self._seen = stamp
             self._swap(recommender)
+            self.refusal = None
+
+    async def _fall_back(self) -> None:
+        """Where none is open: serve what the others serve, as this worker may replace one of them."""
+        version = self._board.last_served()
+        if self._loan is None and version is not None:
+            with contextlib.suppress(ModelError):
+                self._swap(await asyncio.to_thread(self._open_version, version))
 
     def _next(self) -> Recommender:
-        opened = Recommender.open(self._store.current(), threads=None if self._loan is None else 1)
+        return self._open_version(None)
+
+    def _open_version(self, name: str | None) -> Recommender:
+        opened = Recommender.open(self._store.version(name), threads=None if self._loan is None else 1)
         try:
             opened.block(self._blocked)
             opened.warm()
@@ -131,7 +144,8 @@ class ServedModel:
         return opened
 
     def _swap(self, recommender: Recommender) -> None:
-        before, self._loan, self.refusal = self._loan, _Loan(recommender), None
+        before, self._loan = self._loan, _Loan(recommender)
+        self._board.note_served(recommender.manifest.version)
         RELOADS.labels("served").inc()
         log.info("serving version %s", recommender.manifest.version)
         if before is not None:

@@ -44,11 +44,11 @@ class Parts:
         The parts that *settings* ask for.
 
         Raises:
-            BadKeys: the file of keys cannot be used.
             ModuleNotFoundError: traces are to be sent, and what sends them is not installed.
         """
         assert settings.runtime is not None
-        model, board = ServedModel(settings.models), Board(settings.runtime / "workers")
+        board = Board(settings.runtime / "workers")
+        model = ServedModel(settings.models, board)
         return cls(
             settings,
             Schemas.within(settings),

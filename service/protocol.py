@@ -12,6 +12,10 @@ from uvicorn.server import ServerState
 from service.metrics import REFUSED
 from service.problems import MEDIA_TYPE, describe_problem
 
+VERSIONS = ("1.0", "1.1")
+MOST_PIPELINED = 16  # requests of one connection that wait for the one before them
+FIRST_LINE_BYTES = len("  HTTP/1.1\r\n\r\n")  # beside the method and the path, and the line that ends all headers
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -51,7 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
         self._clock: asyncio.TimerHandle | None = None
-        self._in_headers, self._header_bytes = True, 0
+        self._in_headers, self._received = True, 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -70,28 +74,41 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._clock is None:
             self._start_clock(self._limits.header_timeout_s)
-        if self._in_headers:
-            self._header_bytes += len(data)
+        self._received += len(data)
         super().data_received(data)
-        if self._in_headers and self._header_bytes > self._limits.max_header_bytes:
+        # What is no body is headers, trailers, or the frames of chunks.
+        if self._received > self._limits.max_header_bytes:
             self._refuse_headers()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_headers = True
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_headers:  # what follows a body is not what its request is decided by
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         if self.transport.is_closing():
             return
-        self._in_headers, self._header_bytes = False, 0
-        length = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if self.parser.get_http_version() not in VERSIONS:
+            self._refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 and HTTP/1.0 are spoken here")
+            return
+        if len(self.pipeline) >= MOST_PIPELINED:
+            REFUSED.labels("connections").inc()
+            self.transport.close()
+            return
+        method = self.parser.get_method()
+        length = len(method) + len(self.url) + FIRST_LINE_BYTES + sum(len(n) + len(v) + 4 for n, v in self.headers)
         if length > self._limits.max_header_bytes:
             self._refuse_headers()
             return
+        self._in_headers = False
         self._start_clock(self._limits.request_timeout_s)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        self._received = 0
         if not self.transport.is_closing():
             super().on_body(body)
 
@@ -99,13 +116,20 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         super().on_message_complete()
-        self._in_headers = True
+        self._in_headers, self._received = True, 0
         if self.cycle.response_complete:  # answered before it had all been read
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
             self._rest()
 
     def on_response_complete(self) -> None:
+        next_begins = bool(self.pipeline)
         super().on_response_complete()
-        if self._in_headers and not self.pipeline:
+        if next_begins:
+            self._start_clock(self._limits.request_timeout_s)
+        elif self._in_headers:
             self._rest()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -113,6 +137,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, _: str) -> None:
         self._refuse(HTTPStatus.BAD_REQUEST, "this is not a request of HTTP/1.1")
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """It is answered as if it had not wished for another protocol, as HTTP has it."""
 
     def _rest(self) -> None:
         """Between two requests uvicorn's clock runs, once the client has taken what it was sent."""
@@ -131,8 +158,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _run_out(self) -> None:
         self._clock = None
         REFUSED.labels("slow").inc()
-        if not self._in_headers and self.cycle is not None and not self.cycle.response_started:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request took too long to come, or to be answered")
+        if self.cycle is not None and not self.cycle.response_started:
+            self._say(HTTPStatus.REQUEST_TIMEOUT, "the request took too long to come, or to be answered")
         self._close()
 
     def _close(self) -> None:
@@ -143,13 +170,22 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse_headers(self) -> None:
+        if self.transport.is_closing():
+            return
         REFUSED.labels("header").inc()
         most = self._limits.max_header_bytes
         detail = f"the request line and the headers are longer than {most:,} bytes, the most that is read"
         self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer without the application, which has not been asked, and close."""
+        """Refuse what came last."""
+        if self._in_headers and self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()  # an answer now would be taken for that of the request before
+        else:
+            self._say(status, detail)
+
+    def _say(self, status: HTTPStatus, detail: str) -> None:
+        """Answer without the application, and close."""
         body = describe_problem(status, detail)
         headers = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + headers.encode() + body)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from multiprocessing import parent_process
 from typing import Any, TypeVar, cast, get_origin
@@ -59,7 +60,12 @@ def _responses(**texts: str) -> Responses:
     return {int(status[1:]): {"description": text, "content": PROBLEM_CONTENT} for status, text in texts.items()}
 
 
-DENIED = _responses(_401="No key that is known here.", _403="A key without the right.", _429="Too often for the key.")
+ANY = _responses(
+    _400="Not a request of HTTP/1.1.", _408="It took too long to come.", _431="Its headers or its path are too long."
+)
+DENIED = ANY | _responses(
+    _401="No key that is known here.", _403="A key without the right.", _429="Too often for the key."
+)
 INVALID = _responses(_422="The request is not valid.")
 NOT_READ = _responses(_413="The body is too long.", _415="The body is compressed.")
 UNKNOWN = _responses(_404="The seed is not known.")
@@ -148,7 +154,7 @@ async def model(request: Request) -> Response:
     return Answer(lent_recommender(request).manifest.content())
 
 
-@router.get("/health/live", response_model=LiveResponse, tags=["operations"])
+@router.get("/health/live", response_model=LiveResponse, responses=ANY, tags=["operations"])
 async def live(_: Request) -> Response:
     """Whether the process answers at all."""
     return Answer({"status": "live"})
@@ -157,7 +163,7 @@ async def live(_: Request) -> Response:
 @router.get(
     "/health/ready",
     response_model=ReadyResponse,
-    responses=_responses(_503="No model is open, or the service is stopping."),
+    responses=ANY | _responses(_503="No model is open, or the service is stopping."),
     tags=["operations"],
 )
 async def ready(request: Request) -> Response:
@@ -192,10 +198,11 @@ async def reload(request: Request) -> Response:
     A version that was refused is read once more.
     """
     parts = parts_of(request)
+    told_s = time.monotonic()
     if parent_process() is not None:
         os.kill(os.getppid(), signal.SIGHUP)  # who passes it on to all workers
     await parts.watch.look(again=True)
-    await parts.watch.follow(RELOADED_WITHIN_S)
+    await parts.watch.follow(told_s, RELOADED_WITHIN_S)
     standing = parts.watch.standing
     workers = [
         {"pid": post.pid, "status": post.standing.status, "model": post.standing.version} for post in parts.board.read()

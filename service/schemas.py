@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, StrictStr, Tag, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictInt,
+    StrictStr,
+    Tag,
+    create_model,
+)
 from pydantic import model_validator as validator
 
 from service.engine import Kind
@@ -17,6 +26,11 @@ MOST_PLAYS = 1_000_000_000
 KIND = "What is wanted: `tracks`, or `artists`. Tracks unless told otherwise, where the catalogue has any."
 
 
+def _whole(value: Any) -> Any:
+    """As JSON Schema has it: 3.0 is an integer, and true is none."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class ArtistPlays(BaseModel):
     """An artist, and how often it was played."""
 
@@ -24,6 +38,8 @@ class ArtistPlays(BaseModel):
 
     artist: StrictStr = Field(description="Id or name.")
     count: StrictInt = Field(ge=1, le=MOST_PLAYS, description="Plays.")
+
+    _count_is_whole = field_validator("count", mode="before")(_whole)
 
 
 def _form(mention: Any) -> str | None:
@@ -71,6 +87,8 @@ class RecommendRequest(BaseModel):
         fail_fast=True,
         description="What must not be recommended: ids of tracks, or ids or names of artists where those are wanted.",
     )
+
+    _k_is_whole = field_validator("k", mode="before")(_whole)
 
 
 class SimilarQuery(BaseModel):

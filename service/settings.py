@@ -58,7 +58,11 @@ class Settings(BaseSettings):
     )
 
     max_waiting: int = Field(32, ge=0, description="Requests a worker lets wait for the engine; more are refused.")
-    max_wait_s: float = Field(0.03, gt=0, description="Seconds that a request may wait for the engine.")
+    max_wait_s: float = Field(
+        0.03,
+        gt=0,
+        description="Seconds a request may wait for the engine, unless the queue was empty .1 s ago.",
+    )
     max_connections: int = Field(1000, ge=1, description="Connections a worker holds; more are closed at once.")
     max_body_bytes: int = Field(1 << 20, ge=1, description="Longest body of a request.")
     max_header_bytes: int = Field(32768, ge=1, description="Longest request line and headers.")

@@ -4,9 +4,9 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import time
 from functools import partial
-from socket import socket
 from types import FrameType
 from typing import Any
 
@@ -23,6 +23,8 @@ from service.settings import Settings
 log = logging.getLogger("segue")
 
 TICK_S = 0.1
+BEAT_TICKS = 10  # of uvicorn's, of which there are ten a second
+HANGS_AFTER_S = 60.0
 KILL_AFTER_S = 5.0  # beyond the time that the workers give themselves
 APPLICATION = "service.app:create_app"
 
@@ -36,10 +38,39 @@ def serve(settings: Settings) -> int:
 
     SIGTERM and SIGINT stop it, SIGHUP makes all workers look for what changed.
     """
-    config = _config(settings)
-    supervisor = Supervisor(config, [config.bind_socket()], settings)
-    supervisor.run()
-    return supervisor.exit_code
+    with reserve(settings.host, settings.port) as place:
+        supervisor = Supervisor(_config(settings), place, settings)
+        supervisor.run()
+        return supervisor.exit_code
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """
+    A socket that holds an address, and does not listen: each worker has one of its own there that does.
+
+    So the system spreads connections over the workers; one socket for all would leave most to whoever is quickest.
+
+    Raises:
+        OSError: another process listens there, or the address is none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        if port:
+            # One that may be shared would also be shared with another service of the same user.
+            with socket.socket(family) as alone:
+                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                alone.bind((host, port))
+        return _bind(family, host, port)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+def _bind(family: int, host: str, port: int) -> socket.socket:
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound.bind((host, port))
+    return bound
 
 
 def bounded_protocol(settings: Settings) -> Any:
@@ -79,8 +110,9 @@ class Worker(uvicorn.Server):
         self._stop_at: float | None = None
         self._told_to_look = False
 
-    def run(self, sockets: list[socket] | None = None) -> None:
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
         signal.signal(signal.SIGHUP, self._look)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         super().run(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -93,6 +125,8 @@ class Worker(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
         watch = self.config.loaded_app.state.parts.watch
+        if counter % BEAT_TICKS == 0:
+            watch.beat()
         if self._told_to_look:
             self._told_to_look = False
             self._looking = asyncio.create_task(watch.look(again=True))
@@ -109,7 +143,7 @@ class Worker(uvicorn.Server):
 class WorkerProcess(Process):
     """A process with a `Worker` in it."""
 
-    def __init__(self, config: Config, sockets: list[socket], settings: Settings):
+    def __init__(self, config: Config, sockets: list[socket.socket], settings: Settings):
         self._settings = settings
         super().__init__(config, sockets)
 
@@ -120,9 +154,20 @@ class WorkerProcess(Process):
         assert isinstance(self._server, Worker)
         return self._server
 
-    def target(self, sockets: list[socket] | None = None) -> None:
+    def target(self, sockets: list[socket.socket] | None = None) -> None:
         configure_logs(self._settings)
         super().target(sockets)
+
+    def always_pong(self) -> None:
+        """Nobody pings: that a worker is not stuck shows on the board."""
+
+    def start(self) -> None:
+        """Begin; SIGHUP waits until the process knows what to do with it."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def signal(self, number: int) -> None:
         """Send the signal *number* to the process."""
@@ -131,19 +176,20 @@ class WorkerProcess(Process):
 
 
 class Supervisor(Multiprocess):
-    """Keeps as many workers alive as there should be, on one socket, and passes on what it is told."""
+    """Keeps as many workers alive as there should be, at one address, and passes on what it is told."""
 
     processes: list[WorkerProcess]  # type: ignore[assignment]
 
-    def __init__(self, config: Config, sockets: list[socket], settings: Settings):
-        super().__init__(config, sockets)
+    def __init__(self, config: Config, place: socket.socket, settings: Settings):
+        super().__init__(config, [])
         assert settings.runtime is not None
         self.exit_code = 0
+        self._place = place
         self._settings, self._board = settings, Board(settings.runtime / "workers")
 
     def run(self) -> None:
         """Keep the workers alive until told to stop, and then wait for them, though not for ever."""
-        log.info("listening on %s:%d with %d workers", *self.sockets[0].getsockname()[:2], self.processes_num)
+        log.info("listening on %s:%d with %d workers", *self._place.getsockname()[:2], self.processes_num)
         self.init_processes()
         while not self.should_exit.wait(TICK_S):
             self.handle_signals()
@@ -160,7 +206,7 @@ class Supervisor(Multiprocess):
     def keep_subprocess_alive(self) -> None:
         """Replace each worker that died, or that hangs."""
         for place, process in enumerate(self.processes):
-            if self.should_exit.is_set() or process.is_alive(timeout=self.config.timeout_worker_healthcheck):
+            if self.should_exit.is_set() or (process.process.is_alive() and not self._hangs(process)):
                 continue
             process.kill()
             process.join()
@@ -191,9 +237,15 @@ class Supervisor(Multiprocess):
             self._forget(process)
 
     def _start(self) -> WorkerProcess:
-        process = WorkerProcess(self.config, self.sockets, self._settings)
-        process.start()
+        host, port = self._place.getsockname()[:2]
+        # Ours is closed at once: a socket that a dead worker listened on would still take connections.
+        with _bind(self._place.family, host, port) as bound:
+            process = WorkerProcess(self.config, [bound], self._settings)
+            process.start()
         return process
+
+    def _hangs(self, process: WorkerProcess) -> bool:
+        return process.pid is not None and self._board.silent_s(process.pid) > HANGS_AFTER_S
 
     def _forget(self, process: WorkerProcess) -> None:
         if process.pid is not None:

@@ -28,19 +28,14 @@ class Watch:
     """
 
     def __init__(self, settings: Settings, model: ServedModel, board: Board):
-        """
-        Raises:
-            BadKeys: the file of keys cannot be used; later that changes nothing, to begin with it lets nobody in.
-        """
         self.model, self.access, self.stopping = model, Access(), False
         self._board, self._interval_s = board, settings.watch_interval_s
         self._lock = asyncio.Lock()
         self._blocklist, self._keys = _watch_blocklist(settings), _watch_keys(settings)
-        if self._keys is not None:
+        self._in_force: frozenset[str] | None = None
+        if self._keys is not None:  # as long as it could not be read nobody is let in
             self._keys.look()
-            if self._keys.content is None:
-                raise BadKeys(self._keys.refusal)
-            self.access = Access(self._keys.content)
+            self.access = Access(self._keys.content or Keys())
 
     @property
     def standing(self) -> Standing:
@@ -70,43 +65,43 @@ class Watch:
             again: read a version that was refused once more, though nothing about it changed.
         """
         async with self._lock:
+            begun = time.monotonic()  # what is published from now on it may miss
             try:
                 await self._look(again)
-                self._board.post(self.standing)
+                self._board.post(self.standing, begun)
             except Exception:  # a look that fails must not be the last
                 log.exception("looking for what changed failed")
 
-    async def follow(self, within_s: float) -> None:
-        """Wait until every worker has looked since now, at most *within_s*."""
-        begun = time.monotonic()
-        while any(post.looked_s < begun for post in self._board.read()) and time.monotonic() < begun + within_s:
+    async def follow(self, since_s: float, within_s: float) -> None:
+        """Wait until every worker has begun to look after *since_s*, and ended, but no longer than *within_s*."""
+        while any(post.looked_s < since_s for post in self._board.read()) and time.monotonic() < since_s + within_s:
             await asyncio.sleep(FOLLOW_S)
+
+    def beat(self) -> None:
+        """Show that this worker is not stuck."""
+        self._board.beat()
 
     def stop(self) -> None:
         """Say from now on that this worker is stopping."""
         if not self.stopping:
             self.stopping = True
-            self._board.post(self.standing)
+            self._board.post(self.standing, time.monotonic())
 
     async def _look(self, again: bool) -> None:
         if self._keys is not None and await asyncio.to_thread(self._keys.look):
             self._say("keys", self._keys.refusal)
-            self.access = Access(self._keys.content)
+            self.access = Access(self._keys.content or Keys())
         if self._blocklist is not None:
             if await asyncio.to_thread(self._blocklist.look):
                 self._say("blocklist", self._blocklist.refusal)
-                await self._block()
+                BLOCKLIST_REFUSED.inc(self._blocklist.refusal is not None)
             if self._blocklist.content is None:
                 return  # nothing is served as long as it is not known what must not be
+            if self._blocklist.content != self._in_force:
+                await self.model.block(self._blocklist.content)
+                self._in_force = self._blocklist.content
+                BLOCKLIST_ENTRIES.set(len(self._in_force))
         await self.model.look(again=again)
-
-    async def _block(self) -> None:
-        assert self._blocklist is not None
-        if self._blocklist.refusal:
-            BLOCKLIST_REFUSED.inc()
-        elif self._blocklist.content is not None:
-            BLOCKLIST_ENTRIES.set(len(self._blocklist.content))
-            await self.model.block(self._blocklist.content)
 
     def _say(self, what: str, refusal: str | None) -> None:
         if refusal:

@@ -20,7 +20,7 @@ class Watched(Generic[Content]):
 
     def __init__(self, path: Path, read: Callable[[Path], Content], refusals: type[Exception]):
         self._path, self._read, self._refusals = path, read, refusals
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: tuple[int, ...] | None = None
         self.content: Content | None = None
         self.refusal: str | None = None
 
@@ -40,9 +40,9 @@ class Watched(Generic[Content]):
         self.content, self.refusal, self._seen = content, None, stamp
         return before != (content, None)
 
-    def _stamp(self) -> tuple[int, int, int] | None:
+    def _stamp(self) -> tuple[int, ...] | None:
         try:
             found = self._path.stat()
         except OSError:
             return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

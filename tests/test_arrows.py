@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 # What each module may import beside the standard library; the names of `service.engine` are those of its `__init__`.
 MAY_IMPORT: dict[str, set[str]] = {
     "service/__init__.py": set(),
-    "service/__main__.py": {"pydantic", *(f"service.{name}" for name in (
-        "access", "keys", "logs", "settings", "supervisor"))},
+    "service/__main__.py": {"pydantic", "pydantic_settings", *(f"service.{name}" for name in (
+        "access", "keys", "logs", "settings", "supervisor", "tracing"))},
     "service/access.py": set(),
     "service/app.py": {"fastapi", "pydantic", "starlette", "service.engine", *(f"service.{name}" for name in (
         "guard", "parts", "problems", "routes", "schemas", "settings"))},
@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service/keys.py": {"service.access"},
     "service/logs.py": {"orjson", "structlog", "service.settings"},
     "service/metrics.py": {"prometheus_client", "service.board"},
-    "service/model.py": {"service.engine", "service.metrics"},
+    "service/model.py": {"service.board", "service.engine", "service.metrics"},
     "service/otlp.py": {"opentelemetry"},
     "service/parts.py": {"fastapi", *(f"service.{name}" for name in (
         "audit", "board", "model", "rates", "schemas", "settings", "tracing", "watch"))},
