@@ -40,11 +40,13 @@ bench: install ## run the benchmarks; DATA=... for playlists of your own
 	$(BIN)/python benchmarks/bench_engine.py $(DATA)
 	$(BIN)/python benchmarks/bench_http.py $(DATA)
 	$(BIN)/python benchmarks/bench_growth.py
+	$(BIN)/python benchmarks/bench_overload.py $(DATA)
+	$(BIN)/python benchmarks/bench_soak.py $(DATA)
 
 test-faults: install ## kill retrains, fill the disk: nothing that is published is lost (five minutes)
 	$(BIN)/python -m pytest -s tests/faults.py
 
-test-chaos: install ## load, reloads, kills, hostile clients, odd requests on a running service (ten minutes)
+test-chaos: install ## load, reloads, kills, hostile clients, odd requests on a running service (25 minutes)
 	$(BIN)/python -m pytest -s --exitfirst tests/chaos/reload.py tests/chaos/hostile.py tests/chaos/access.py tests/chaos/contract.py
 
 test-deploy: install ## check dashboard, alerts, manifests and compose files by their own tools

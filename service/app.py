@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
@@ -82,7 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         Guard, settings=settings, watch=parts.watch, rates=parts.rates, tracer=parts.tracer, routes=routes
     )
     # As FastAPI documents it; to a type checker a method is not there to be replaced.
-    app.openapi = lambda: _openapi(app, parts)  # type: ignore[method-assign]
+    app.openapi = partial(_description, app, parts, {})  # type: ignore[method-assign]
     return app
 
 
@@ -133,6 +134,16 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         detail = f"{request.method} is not answered at this path; see /docs for what is"
     return problem(error.status_code, detail, headers=dict(error.headers or {}))
+
+
+def _description(app: FastAPI, parts: Parts, made: dict[str | None, dict[str, Any]]) -> dict[str, Any]:
+    """The description with the examples of the served version, *made* once for each."""
+    manifest = parts.watch.model.manifest
+    version = None if manifest is None else manifest.version
+    if version not in made:
+        made.clear()
+        made[version] = _openapi(app, parts)
+    return made[version]
 
 
 def _openapi(app: FastAPI, parts: Parts) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class Board:
         path = self._path(os.getpid())
         staged = path.with_suffix(".new")
         staged.write_text(json.dumps({**asdict(standing), "looked_s": looked_s}))
+        os.utime(staged, (time.monotonic(),) * 2)
         staged.replace(path)
 
     def read(self) -> list[Post]:
@@ -74,13 +75,14 @@ class Board:
 
     def beat(self) -> None:
         """Show that this process is not stuck."""
+        # By the monotonic clock: a system's time may jump.
         with suppress(FileNotFoundError):  # it has not posted yet
-            os.utime(self._path(os.getpid()))
+            os.utime(self._path(os.getpid()), (time.monotonic(),) * 2)
 
     def silent_s(self, pid: int) -> float:
         """For how many seconds the worker *pid* has shown nothing; 0 before it has posted for the first time."""
         try:
-            return time.time() - self._path(pid).stat().st_mtime
+            return time.monotonic() - self._path(pid).stat().st_mtime
         except FileNotFoundError:
             return 0.0
 

@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+TIMEOUT_S = 2
 CONTEXT = (b"traceparent", b"tracestate")
 
 
@@ -20,7 +21,7 @@ class OpenTelemetry:
     def __init__(self, endpoint: str):
         resource = Resource.create({"service.name": "segue", "service.version": version("segue")})
         self._provider = TracerProvider(resource=resource)
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint)))
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint, timeout=TIMEOUT_S)))
         self._tracer = self._provider.get_tracer("segue")
         self._propagator = TraceContextTextMapPropagator()
 

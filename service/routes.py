@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from multiprocessing import parent_process
 from typing import Any, TypeVar, cast, get_origin
 
@@ -38,7 +39,7 @@ from service.schemas import (
 Schema = TypeVar("Schema", bound=BaseModel)
 Responses = dict[int | str, dict[str, Any]]
 
-RELOADED_WITHIN_S = 60.0
+RELOADED_WITHIN_S = 15.0
 MOST_FAULTS = 1000
 
 
@@ -201,8 +202,11 @@ async def reload(request: Request) -> Response:
     told_s = time.monotonic()
     if parent_process() is not None:
         os.kill(os.getppid(), signal.SIGHUP)  # who passes it on to all workers
-    await parts.watch.look(again=True)
-    await parts.watch.follow(told_s, RELOADED_WITHIN_S)
+    # A large model may take longer to open than a request may last: the answer then says how all stand by then.
+    at_most_s = parts.settings.request_timeout_s / 2
+    with suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(parts.watch.look(again=True)), at_most_s)
+    await parts.watch.follow(told_s, min(RELOADED_WITHIN_S, at_most_s))
     standing = parts.watch.standing
     workers = [
         {"pid": post.pid, "status": post.standing.status, "model": post.standing.version} for post in parts.board.read()

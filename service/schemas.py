@@ -15,13 +15,15 @@ from pydantic import (
     StrictStr,
     Tag,
     create_model,
+    field_validator,
+    model_validator,
 )
-from pydantic import model_validator as validator
 
 from service.engine import Kind
 from service.settings import Settings
 
 MOST_PLAYS = 1_000_000_000
+MOST_FIELDS = 10
 
 KIND = "What is wanted: `tracks`, or `artists`. Tracks unless told otherwise, where the catalogue has any."
 
@@ -46,7 +48,9 @@ def _form(mention: Any) -> str | None:
     """Which of the two forms of *mention* is meant; None where it is neither."""
     if isinstance(mention, str):
         return "name"
-    return "plays" if isinstance(mention, dict | ArtistPlays) else None
+    # One of many fields is neither: to name each fault of it would keep the worker busy.
+    few = isinstance(mention, dict) and len(mention) <= MOST_FIELDS
+    return "plays" if few or isinstance(mention, ArtistPlays) else None
 
 
 # Told apart before they are validated, so that what is wrong with one is said of its own form alone.
@@ -100,7 +104,7 @@ class SimilarQuery(BaseModel):
     artist: list[str] = Field([], description="Id or name of an artist; may repeat.")
     k: int = Field(20, ge=1, description="How many are wanted.")
 
-    @validator(mode="after")
+    @model_validator(mode="after")
     def _names_one_kind(self) -> Self:
         if bool(self.track) == bool(self.artist):
             raise ValueError("give one or more of track, or one or more of artist, and not both")

@@ -24,7 +24,7 @@ log = logging.getLogger("segue")
 
 TICK_S = 0.1
 BEAT_TICKS = 10  # of uvicorn's, of which there are ten a second
-HANGS_AFTER_S = 60.0
+HANGS_AFTER_S = 15.0
 KILL_AFTER_S = 5.0  # beyond the time that the workers give themselves
 APPLICATION = "service.app:create_app"
 
@@ -190,12 +190,14 @@ class Supervisor(Multiprocess):
     def run(self) -> None:
         """Keep the workers alive until told to stop, and then wait for them, though not for ever."""
         log.info("listening on %s:%d with %d workers", *self._place.getsockname()[:2], self.processes_num)
-        self.init_processes()
-        while not self.should_exit.wait(TICK_S):
-            self.handle_signals()
-            self.keep_subprocess_alive()
-        self.terminate_all()
-        self.join_all()
+        try:
+            self.init_processes()
+            while not self.should_exit.wait(TICK_S):
+                self.handle_signals()
+                self.keep_subprocess_alive()
+        finally:
+            self.terminate_all()
+            self.join_all()
         log.info("stopped")
 
     def init_processes(self) -> None:

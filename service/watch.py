@@ -47,9 +47,8 @@ class Watch:
         files = (self._blocklist, self._keys)
         refusals = [self.model.refusal, *(file.refusal for file in files if file is not None)]
         reason = "; ".join(refusal for refusal in refusals if refusal) or None
-        return Standing(
-            "unready" if manifest is None else "degraded" if reason else "ready", version, reason, created_at
-        )
+        closed = manifest is None or (self._keys is not None and self._keys.content is None)
+        return Standing("unready" if closed else "degraded" if reason else "ready", version, reason, created_at)
 
     async def run(self) -> None:
         """Look again and again."""
@@ -97,7 +96,7 @@ class Watch:
                 BLOCKLIST_REFUSED.inc(self._blocklist.refusal is not None)
             if self._blocklist.content is None:
                 return  # nothing is served as long as it is not known what must not be
-            if self._blocklist.content != self._in_force:
+            if self._blocklist.content is not self._in_force:  # to compare them takes long
                 await self.model.block(self._blocklist.content)
                 self._in_force = self._blocklist.content
                 BLOCKLIST_ENTRIES.set(len(self._in_force))

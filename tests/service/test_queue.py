@@ -1,0 +1,325 @@
+"""Turns at the engine: one at a time, first come, first served, nobody waits for long, and no turn is lost."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.queue import BURST_S, Overloaded, Queue
+
+FOR_EVER_S = 1e6
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """A loop whose clock stands still until it is told otherwise."""
+
+    now_s = 0.0
+
+    def time(self) -> float:
+        return self.now_s
+
+
+def playing(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Play *scene* on a loop of its own."""
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(scene())
+
+
+async def look_around() -> None:
+    """Let the loop do all that there is to do now."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def pass_time(seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Loop)
+    loop.now_s += seconds
+
+
+class Visitors:
+    """Who asked for a turn, by name, and what became of them."""
+
+    def __init__(self, queue: Queue):
+        self._queue = queue
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.turns: list[str] = []
+        self.refused: list[str] = []
+
+    async def come(self, *names: str) -> None:
+        """Ask for a turn, one after the other."""
+        for name in names:
+            self.tasks[name] = asyncio.create_task(self._visit(name))
+            await look_around()
+
+    async def _visit(self, name: str) -> None:
+        try:
+            await self._queue.turn()
+        except Overloaded:
+            self.refused.append(name)
+        else:
+            self.turns.append(name)
+
+
+def test_who_comes_first_has_a_turn_at_once():
+    async def scene() -> None:
+        queue = Queue(0, FOR_EVER_S)
+        free = queue.turn()
+        with pytest.raises(StopIteration):  # without a wait
+            free.send(None)
+
+        assert queue.waiting == 0
+
+    playing(scene)
+
+
+def test_turns_are_one_at_a_time_and_first_come_first_served():
+    async def scene() -> None:
+        queue = Queue(10, FOR_EVER_S)
+        visitors = Visitors(queue)
+        await visitors.come("a", "b", "c", "d")
+        assert (visitors.turns, queue.waiting) == (["a"], 3)
+
+        for n_waiting in (2, 1, 0):
+            queue.done()
+            await look_around()
+            assert queue.waiting == n_waiting
+        assert visitors.turns == ["a", "b", "c", "d"]
+
+    playing(scene)
+
+
+def test_where_as_many_wait_as_may_whoever_comes_is_refused_at_once():
+    async def scene() -> None:
+        queue = Queue(2, FOR_EVER_S)
+        visitors = Visitors(queue)
+        await visitors.come("a", "b", "c")
+        assert visitors.refused == []
+
+        await visitors.come("d", "e")
+        assert (visitors.turns, visitors.refused) == (["a"], ["d", "e"])
+        queue.done()
+        await look_around()
+        await visitors.come("f")
+        assert (visitors.turns, visitors.refused, queue.waiting) == (["a", "b"], ["d", "e"], 2)
+
+    playing(scene)
+
+
+def test_where_nobody_may_wait_whoever_comes_second_is_refused_and_the_turn_is_not_lost():
+    async def scene() -> None:
+        queue = Queue(0, FOR_EVER_S)
+        visitors = Visitors(queue)
+        await visitors.come("a", "b")
+        queue.done()
+        await look_around()
+        await visitors.come("c")
+
+        assert (visitors.turns, visitors.refused) == (["a", "c"], ["b"])
+
+    playing(scene)
+
+
+def test_who_waits_too_long_is_refused_and_nobody_before():
+    async def scene() -> None:
+        visitors = Visitors(Queue(10, 5.0))
+        await visitors.come("a", "b")
+        pass_time(3)
+        await visitors.come("c")
+        assert visitors.refused == []
+
+        pass_time(3)
+        await look_around()
+        assert visitors.refused == ["b"]
+
+        pass_time(3)
+        await look_around()
+        assert (visitors.turns, visitors.refused) == (["a"], ["b", "c"])
+
+    playing(scene)
+
+
+def test_a_burst_is_waited_for_a_little_longer_and_a_queue_that_does_not_get_empty_is_not():
+    async def scene() -> None:
+        visitors = Visitors(Queue(10, BURST_S / 4))
+        await visitors.come("a", "b")  # b finds nobody waiting
+        pass_time(BURST_S * 0.9)
+        await visitors.come("c")  # which waits no longer than the limit, as b waits still
+        assert visitors.refused == []
+
+        pass_time(BURST_S * 0.2)
+        await look_around()
+        assert visitors.refused == ["b"]
+        pass_time(BURST_S * 0.1)
+        await look_around()
+        assert visitors.refused == ["b", "c"]
+
+    playing(scene)
+
+
+def test_a_turn_that_came_in_time_is_not_taken_back():
+    async def scene() -> None:
+        queue = Queue(10, 5.0)
+        visitors = Visitors(queue)
+        await visitors.come("a", "b")
+        queue.done()
+        await look_around()
+        pass_time(100)
+        await look_around()
+
+        assert (visitors.turns, visitors.refused) == (["a", "b"], [])
+
+    playing(scene)
+
+
+def test_a_turn_is_handed_on_only_after_the_loop_has_looked_around():
+    """Else a busy engine would never let the loop read what came, refuse what waited too long, or answer for health."""
+
+    async def scene() -> None:
+        queue, seen = Queue(10, FOR_EVER_S), []
+        visitors = Visitors(queue)
+        await visitors.come("a", "b")
+        asyncio.get_running_loop().call_soon(lambda: seen.append(list(visitors.turns)))
+        queue.done()
+        await look_around()
+
+        assert seen == [["a"]]
+        assert visitors.turns == ["a", "b"]
+
+    playing(scene)
+
+
+def test_who_comes_between_two_turns_queues_up_and_does_not_slip_in():
+    async def scene() -> None:
+        queue = Queue(10, FOR_EVER_S)
+        visitors = Visitors(queue)
+        await visitors.come("a", "b")
+        queue.done()
+        late = queue.turn()
+        late.send(None)  # it waits, although nobody has the turn at this moment
+        await look_around()
+        assert (visitors.turns, queue.waiting) == (["a", "b"], 1)
+
+        queue.done()
+        await look_around()
+        with pytest.raises(StopIteration):
+            late.send(None)
+
+    playing(scene)
+
+
+def test_who_leaves_while_waiting_is_passed_over():
+    async def scene() -> None:
+        queue = Queue(10, FOR_EVER_S)
+        visitors = Visitors(queue)
+        await visitors.come("a", "b", "c")
+        visitors.tasks["b"].cancel()
+        await look_around()
+        assert queue.waiting == 1
+
+        queue.done()
+        await look_around()
+        assert visitors.turns == ["a", "c"]
+
+    playing(scene)
+
+
+def test_who_leaves_in_the_moment_of_getting_a_turn_hands_it_on():
+    async def scene() -> None:
+        queue = Queue(10, FOR_EVER_S)
+        visitors = Visitors(queue)
+        await visitors.come("a", "b", "c")
+        queue.done()
+        # By then the turn is b's, who does not know it yet.
+        asyncio.get_running_loop().call_soon(visitors.tasks["b"].cancel)
+        await look_around()
+
+        assert visitors.tasks["b"].cancelled()
+        assert visitors.turns == ["a", "c"]
+
+    playing(scene)
+
+
+def test_who_leaves_in_the_moment_of_being_refused_takes_no_turn_along():
+    async def scene() -> None:
+        queue = Queue(10, 5.0)
+        visitors = Visitors(queue)
+        await visitors.come("a", "b")
+        pass_time(10)
+        asyncio.get_running_loop().call_soon(lambda: asyncio.get_running_loop().call_soon(visitors.tasks["b"].cancel))
+        await look_around()
+        assert queue.waiting == 0
+
+        queue.done()
+        await look_around()
+        await visitors.come("c")
+        assert visitors.turns == ["a", "c"]
+
+    playing(scene)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["come", "done", "look", "tick", "pass"]), st.just(0)),
+        st.tuples(st.just("leave"), st.integers(0, 20)),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS, st.integers(0, 3))
+def test_whatever_happens_one_holds_the_turn_at_most_and_in_the_end_it_is_free(
+    steps: list[tuple[str, int]], max_waiting: int
+):
+    async def scene() -> None:
+        queue, holding = Queue(max_waiting, 5.0), 0
+        release: list[asyncio.Event] = []
+        tasks: list[asyncio.Task[str]] = []
+
+        async def visit() -> str:
+            nonlocal holding
+            try:
+                await queue.turn()
+            except Overloaded:
+                return "refused"
+            holding += 1
+            assert holding == 1
+            release.append(asyncio.Event())
+            try:
+                await release[-1].wait()
+            finally:
+                holding -= 1
+                queue.done()
+            return "answered"
+
+        for what, which in steps:
+            match what:
+                case "come":
+                    tasks.append(asyncio.create_task(visit()))
+                case "done" if release:
+                    release[-1].set()
+                case "look":
+                    await look_around()
+                case "tick":
+                    await asyncio.sleep(0)
+                case "pass":
+                    pass_time(3)
+                case "leave" if which < len(tasks):
+                    tasks[which].cancel()
+            assert queue.waiting <= max_waiting
+        for _ in range(2 * len(tasks)):  # each that gets a turn ends it
+            for event in release:
+                event.set()
+            await look_around()
+
+        assert all(task.done() for task in tasks)
+        assert all(task.cancelled() or task.result() in ("answered", "refused") for task in tasks)
+        assert (queue.waiting, holding) == (0, 0)
+        free = queue.turn()
+        with pytest.raises(StopIteration):  # at once, without a wait
+            free.send(None)
+
+    playing(scene)
