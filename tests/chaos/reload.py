@@ -28,6 +28,7 @@ from reliability import Report, Service, connections_of, mapped, metric, private
 from service.engine import Recommender, Store
 
 WORKERS = 2
+DYING_S = 0.25  # a process that is killed is not gone at once
 SECONDS = float(os.environ.get("SEGUE_CHAOS_S", "240"))
 SHARE = min(1.0, SECONDS / 240)  # of all that happens, where there is less time
 RATE = float(os.environ.get("SEGUE_CHAOS_RATE", "60"))
@@ -119,7 +120,11 @@ class Campaign:
     # What is seen of it.
 
     def metrics(self) -> str:
-        return self.service.ask("GET", "/metrics", headers=self.keys.metrics).body.decode()
+        while True:
+            try:
+                return self.service.ask("GET", "/metrics", headers=self.keys.metrics).body.decode()
+            except ConnectionError:  # it was given to a worker that was dying
+                assert time.monotonic() < self.kills[-1].when + DYING_S
 
     def serving(self, version: str, status: str) -> bool:
         """Whether all workers serve *version* and are *status*."""
@@ -240,7 +245,10 @@ class Outcome:
 
     def _was_killed(self, record) -> bool:
         return record["status"] == DROPPED and any(
-            record["port"] in kill.ports and record["sent"] < kill.when + 0.25 and record["done"] > kill.when - 0.25
+            record["sent"] < kill.when + DYING_S
+            and record["done"] > kill.when - DYING_S
+            # Its connections, and those that it would have been the next to accept.
+            and (record["port"] in kill.ports or record["sent"] > kill.when)
             for kill in self.campaign.kills
         )
 
