@@ -13,7 +13,8 @@ from service.metrics import REFUSED
 from service.problems import MEDIA_TYPE, describe_problem
 
 VERSIONS = ("1.0", "1.1")
-MOST_PIPELINED = 16  # requests of one connection that wait for the one before them
+# Requests of one connection that wait for the one before them; what comes in a slice beyond that is read too.
+MOST_PIPELINED, SLICE_BYTES, MOST_HELD_BYTES = 16, 4096, 1 << 20
 FIRST_LINE_BYTES = len("  HTTP/1.1\r\n\r\n")  # beside the method and the path, and the line that ends all headers
 
 
@@ -55,7 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
         self._clock: asyncio.TimerHandle | None = None
-        self._in_headers, self._received = True, 0
+        self._in_headers, self._received, self._held = True, 0, b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -72,6 +73,18 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        if self._held:
+            self._hold(self._held + data)
+            return
+        for start in range(0, len(data), SLICE_BYTES):
+            if len(self.pipeline) >= MOST_PIPELINED:
+                self._hold(data[start:])
+                return
+            self._feed(data[start : start + SLICE_BYTES])
+            if self.transport.is_closing():
+                return
+
+    def _feed(self, data: bytes) -> None:
         if self._clock is None:
             self._start_clock(self._limits.header_timeout_s)
         self._received += len(data)
@@ -79,6 +92,13 @@ class BoundedProtocol(HttpToolsProtocol):
         # What is no body is headers, trailers, or the frames of chunks.
         if self._received > self._limits.max_header_bytes:
             self._refuse_headers()
+
+    def _hold(self, data: bytes) -> None:
+        """Read no further than *data* until some of what was asked is answered."""
+        self._held = data
+        self.flow.pause_reading()
+        if len(data) > MOST_HELD_BYTES:
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -93,10 +113,6 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self.parser.get_http_version() not in VERSIONS:
             self._refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 and HTTP/1.0 are spoken here")
-            return
-        if len(self.pipeline) >= MOST_PIPELINED:
-            REFUSED.labels("connections").inc()
-            self.transport.close()
             return
         method = self.parser.get_method()
         length = len(method) + len(self.url) + FIRST_LINE_BYTES + sum(len(n) + len(v) + 4 for n, v in self.headers)
@@ -131,6 +147,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self._start_clock(self._limits.request_timeout_s)
         elif self._in_headers:
             self._rest()
+        if self._held:
+            held, self._held = self._held, b""
+            self.data_received(held)
 
     def timeout_keep_alive_handler(self) -> None:
         self._close()

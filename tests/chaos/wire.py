@@ -45,8 +45,9 @@ class Said:
 
     @property
     def refused(self) -> bool:
-        """Whether it came to nothing: one answer of 4xx at most, no other."""
-        return self.status == CLOSED or (len(self.answers) == 1 and 400 <= self.status < 500)
+        """Whether it came to nothing: one answer of 4xx, or of 505, at most, no other."""
+        refusal = 400 <= self.status < 500 or self.status == 505
+        return self.status == CLOSED or (len(self.answers) == 1 and refusal)
 
 
 def connect(service: Service, timeout_s: float = 10.0, receive_buffer: int | None = None) -> socket.socket:
