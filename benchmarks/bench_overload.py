@@ -157,7 +157,7 @@ def find_sustainable_rate(service: Service, requests: Sequence[bytes], most: flo
 
 
 def probe(service: Service, requests: Sequence[bytes], rate: float, seconds: float) -> Records:
-    time.sleep(1.0)
+    time.sleep(1.0)  # what the probe before left is not to count in this one
     records = opened(service, requests, rate, seconds)
     print(f"  {rate:6.0f}/s for {seconds:2.0f} s: {outcome(records)}", flush=True)
     return records

@@ -83,7 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         Guard, settings=settings, watch=parts.watch, rates=parts.rates, tracer=parts.tracer, routes=routes
     )
     # As FastAPI documents it; to a type checker a method is not there to be replaced.
-    app.openapi = partial(_description, app, parts, {})  # type: ignore[method-assign]
+    app.openapi = partial(_description, app, parts, {})  # type: ignore[method-assign]  # as above
     return app
 
 

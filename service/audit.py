@@ -35,7 +35,7 @@ class Auditor:
                 true, found = await gently(recommender.neighbour_audit(kind, seeds, k))
         except EngineError:  # the version changed, and does not know them
             return
-        except Exception:
+        except Exception:  # an audit is never a reason to fail anything else
             log.exception("an audit failed")
             return
         AUDITED.labels(kind).inc(true)

@@ -111,7 +111,7 @@ class Guard:
             await refused.answer(scope, receive, send)
         except Gone:
             call.status = 499  # as nginx has it: the client closed the connection
-        except Exception:
+        except Exception:  # the last door: whatever it was, the client is told the same
             log.exception("an unexpected error", extra={"request_id": call.request_id, "route": call.route})
             if not call.status:
                 detail = "an unexpected error occurred; the log of the service has it"

@@ -95,14 +95,14 @@ def describe_metrics(board: Board) -> bytes:
     registry = REGISTRY
     if DIRECTORY in os.environ:
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # it has no types
     return generate_latest(registry) + generate_latest(_only(Workers(board)))
 
 
 def forget_worker(pid: int) -> None:
     """Leave the gauges of the worker *pid*, which is gone, out of the sums; what it counted stays counted."""
     if DIRECTORY in os.environ:
-        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]  # it has no types
 
 
 def private_bytes(pid: int) -> int | None:

@@ -162,7 +162,7 @@ def test_more_connections_than_allowed_are_closed_at_once_and_room_comes_back(se
         for each in sockets:
             with suppress(OSError):
                 each.sendall(b"GET /model HTTP/1.1\r\nHo")
-        time.sleep(0.3)
+        time.sleep(0.3)  # well before the time for headers ends
         held = sum(is_open(each) for each in sockets)
         took = until(lambda: not any(is_open(each) for each in sockets), HEADER_S + GRACE_S + 2, "all to be closed")
         room = until(lambda: answers(service), 5, "room for a new client")
@@ -227,7 +227,7 @@ def ignore_answers(service: Service, asked: bytes, reading: str) -> float:
             for each in sockets if reading != "nothing" else ():
                 with suppress(OSError):
                     each.recv(1)
-            time.sleep(0.1)
+            time.sleep(0.1)  # how slow a reader it is
         return time.monotonic() - started
 
 

@@ -109,7 +109,7 @@ class Campaign:
 
     def kill_while_a_version_comes(self) -> None:
         self.publish(wait=False)
-        time.sleep(self.rng.random() * 1.5)
+        time.sleep(self.rng.random() * 1.5)  # waits for nothing: any moment of the opening is a test
         self.kill()
         self._follow(self.current)
 
@@ -190,6 +190,7 @@ class Campaign:
                 self.store.prune(KEPT_VERSIONS)
                 elapsed = time.monotonic() - started
                 print(f"\n  {elapsed:4.0f} s, {number + 1} of {len(steps)}: {name}", end="", flush=True)
+            # The campaign fills its time.
             time.sleep(max(0.0, started + (number + 1) * seconds / len(steps) - time.monotonic()))
         self.publish()  # whatever came last, in the end all is well
         print(flush=True)
@@ -273,7 +274,7 @@ def outcome(data: Path, bases: list[Path], tmp_path_factory: pytest.TempPathFact
             service.signal(signal.SIGTERM)
             # As whatever sends it requests would: what is not ready is not asked any more.
             unready_after_s = until(lambda: service.ask("GET", "/health/ready").status == 503, DRAIN_S, "unready", 0.02)
-            time.sleep(0.3)
+            time.sleep(0.3)  # the load goes on for a little while
         finally:
             records = load.stop()
         exit_code = service.wait(STOP_WITHIN_S + 10)
