@@ -298,6 +298,8 @@ def prometheus(exporter: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with (directory / "log").open("w") as log:
         process = subprocess.Popen(["prometheus", *options, f"--web.listen-address={address}"], stderr=log)
     try:
+        # It answers 503 in plain text until its storage is open.
+        assert eventually(lambda: httpx.get(f"http://{address}/-/ready").status_code, 200) == 200
         with httpx.Client(base_url=f"http://{address}/api/v1") as client:
             yield client
     finally:
