@@ -20,11 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from bench_overload import WORKERS, closed, command, counts, find_saturation, find_sustainable_rate, world
+from bench_overload import closed, command, counts, find_saturation, find_sustainable_rate, world
 from load import Load, Records, percentile, prepare, run, statuses
 from machine import describe_machine
 from reliability import Report, Service, private_memory, sparkline
 
+WORKERS = 2
 GROWTH = 0.02
 FIRST_S, SETTLED_S = 60, 10  # what is compared: ten seconds after the first minute, and the last ten
 BARS = 60

@@ -17,6 +17,8 @@ from service.keys import add_keys_commands, run
 from service.settings import Settings
 
 USAGE = 2
+# Each request is counted in a file that is mapped; on a disk it now and then waits for the disk.
+IN_MEMORY = Path("/dev/shm")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,7 +98,8 @@ def _name_variables(text: str) -> str:
 @contextmanager
 def _runtime(settings: Settings) -> Iterator[Path]:
     """A directory for what the workers share, empty to begin with and gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="segue-", dir=settings.runtime, ignore_cleanup_errors=True) as runtime:
+    parent = settings.runtime or (IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None)
+    with tempfile.TemporaryDirectory(prefix="segue-", dir=parent, ignore_cleanup_errors=True) as runtime:
         yield Path(runtime)
 
 

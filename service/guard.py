@@ -1,7 +1,9 @@
 """Stands before the application: who asks, how much, how often, and whether there is time to answer."""
 
+import asyncio
 import logging
 import math
+import random
 import time
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
@@ -14,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.access import Denied
 from service.call import SCOPE, Call, request_id_of
 from service.engine import NoModel
+from service.logs import log_request
 from service.metrics import IN_PROGRESS, QUEUE_WAIT, REFUSED, REQUESTS, WAITING
 from service.problems import problem
 from service.queue import RETRY_AFTER_S, Overloaded, Queue
@@ -31,6 +34,8 @@ OTHER = "other"
 NOTHING_HERE = "there is nothing at this path; see /docs for what there is"
 PAGES = frozenset({"/docs", "/redoc"})
 UNREADY_RETRY_AFTER_S = 5
+# A refusal for overload waits so long: who asks again at once, as if not told to wait, would keep the worker busy.
+HOLD_S = (0.003, 0.006)
 CLOSE = {"Connection": "close"}
 
 SECURITY_HEADERS: Sequence[tuple[bytes, bytes]] = (
@@ -175,17 +180,17 @@ class Guard:
 
     async def _queue_up(self, call: Call) -> None:
         begun = time.perf_counter()
-        WAITING.inc()
         try:
-            await self._queue.turn()
+            with WAITING.track_inprogress():
+                await self._queue.turn()
         except Overloaded:
+            call.waited_s = time.perf_counter() - begun
+            await asyncio.sleep(random.uniform(*HOLD_S))
             detail = "more is asked than can be answered in time; ask again later, or run more workers"
             headers = {"Retry-After": str(RETRY_AFTER_S)}
             raise Refused("overload", problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)) from None
-        finally:
-            WAITING.dec()
-            call.waited_s = time.perf_counter() - begun
-            QUEUE_WAIT.observe(call.waited_s)
+        call.waited_s = time.perf_counter() - begun
+        QUEUE_WAIT.observe(call.waited_s)
 
     def _too_long(self) -> Refused:
         detail = f"the body is longer than {self._max_body_bytes:,} bytes, the most that is read"
@@ -210,7 +215,7 @@ class Guard:
         took_s = time.perf_counter() - call.started_s
         REQUESTS.labels(call.route, str(call.status), call.strategy).observe(took_s)
         if self._access_log:
-            log.info("request", extra=call.describe())
+            log_request(call.describe())
 
 
 def _allowing_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:

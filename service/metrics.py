@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from service.board import Board, Post
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+RELEASE = version("segue")
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -34,7 +35,10 @@ WAITING = Gauge(
     "segue_requests_waiting", "Requests that wait for the engine.", multiprocess_mode="livesum", registry=REGISTRY
 )
 QUEUE_WAIT = Histogram(
-    "segue_queue_wait_seconds", "How long requests waited for the engine.", buckets=BUCKETS_S, registry=REGISTRY
+    "segue_queue_wait_seconds",
+    "How long requests waited for the engine before it was their turn.",
+    buckets=BUCKETS_S,
+    registry=REGISTRY,
 )
 REFUSED = Counter("segue_requests_refused", "Requests that were refused, by reason.", ["reason"], registry=REGISTRY)
 SEEDS = Counter(
@@ -87,7 +91,7 @@ class Workers(Collector):
             ["worker"],
             [([str(post.pid)], bytes_) for post in posts if (bytes_ := private_bytes(post.pid)) is not None],
         )
-        yield _gauge("segue_build_info", "The release.", ["version"], [([version("segue")], 1)])
+        yield _gauge("segue_build_info", "The release.", ["version"], [([RELEASE], 1)])
 
 
 def describe_metrics(board: Board) -> bytes:

@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     )
     runtime: Path | None = Field(
         None,
-        description="Directory in which that of what the workers share is made; the system's temporary one if none.",
+        description="Directory in which that of what the workers share is made; `/dev/shm` if none, or the temporary.",
     )
     drain_s: float = Field(
         1.0, ge=0, description="Seconds after SIGTERM in which it is not ready but still answers, closing connections."
@@ -57,12 +57,12 @@ class Settings(BaseSettings):
         None, description="File of ids of tracks and artists, one a line, that must never be returned."
     )
 
-    max_waiting: int = Field(32, ge=0, description="Requests a worker lets wait for the engine; more are refused.")
-    max_wait_s: float = Field(
-        0.03,
-        gt=0,
-        description="Seconds a request may wait for the engine, unless the queue was empty .1 s ago.",
+    max_waiting: int = Field(
+        16,
+        ge=0,
+        description="Requests a worker lets wait for the engine, where no more comes than it can do; more are refused.",
     )
+    max_wait_s: float = Field(0.25, gt=0, description="Seconds a request may wait for the engine; it is refused then.")
     max_connections: int = Field(1000, ge=1, description="Connections a worker holds; more are closed at once.")
     max_body_bytes: int = Field(1 << 20, ge=1, description="Longest body of a request.")
     max_header_bytes: int = Field(32768, ge=1, description="Longest request line and headers.")

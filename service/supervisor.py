@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from functools import partial
 from types import FrameType
@@ -26,6 +27,9 @@ TICK_S = 0.1
 BEAT_TICKS = 10  # of uvicorn's, of which there are ten a second
 HANGS_AFTER_S = 15.0
 KILL_AFTER_S = 5.0  # beyond the time that the workers give themselves
+# For so long another thread (metrics, an audit, a version being opened) may keep the one that answers from going on,
+# each time that one comes back from numpy; five milliseconds, as Python has it, are more than an answer takes.
+SWITCH_S = 0.0002
 APPLICATION = "service.app:create_app"
 
 
@@ -111,6 +115,7 @@ class Worker(uvicorn.Server):
         self._told_to_look = False
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
+        sys.setswitchinterval(SWITCH_S)
         signal.signal(signal.SIGHUP, self._look)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         super().run(sockets)

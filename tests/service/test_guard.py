@@ -25,6 +25,7 @@ from service.guard import Guard
 from service.keys import new_key
 from service.logs import configure_logs
 from service.parts import Parts
+from service.queue import Overloaded
 from service.settings import Settings
 
 MAX_BODY_BYTES = 1000
@@ -434,6 +435,28 @@ def test_a_client_that_is_slow_to_ask_does_not_hold_the_engine(open_service: Ser
         go_on.set()
         assert await slow == 200
 
+    assert open_service.client.portal is not None
+    open_service.client.portal.call(scene)
+
+
+@pytest.mark.parametrize(("hold_s", "told"), [((3600.0, 3600.0), False), ((0.0, 0.0), True)])
+def test_a_refusal_for_overload_is_held_for_a_while_and_nothing_else_is(
+    hold_s: tuple[float, float], told: bool, open_service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    async def overloaded() -> None:
+        raise Overloaded
+
+    async def scene() -> None:
+        refused = asyncio.create_task(ask(open_service.app, "/model", method="GET"))
+        assert await ask(open_service.app, "/health/live", method="GET") == 200
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert refused.done() == told
+        refused.cancel()
+        await asyncio.wait([refused])
+
+    monkeypatch.setattr("service.guard.HOLD_S", hold_s)
+    monkeypatch.setattr(open_service.guard._queue, "turn", overloaded)
     assert open_service.client.portal is not None
     open_service.client.portal.call(scene)
 

@@ -14,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
-from service.logs import configure_logs
+from service.logs import configure_logs, log_request
 from service.settings import Settings
 
 log = logging.getLogger("segue")
@@ -221,6 +221,31 @@ def test_an_unexpected_fault_is_logged_once_with_the_id_of_its_request(
     assert (fault["event"], fault["request_id"], fault["level"]) == ("an unexpected error", "mine", "error")
     assert "strange" in fault["exception"]
     assert (request["event"], request["status"]) == ("request", 500)
+
+
+def test_a_request_is_logged_as_any_other_line_is(stream: io.StringIO):
+    fields = {"request_id": "1", "status": 200, "key": None}
+    log.info("request", extra=fields)
+    log_request(fields)
+
+    said, written = lines(stream)
+    assert said.pop("timestamp") <= written.pop("timestamp")
+    assert said == written
+
+
+@pytest.mark.parametrize(("level", "told"), [("info", ["request"]), ("warning", [])])
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_request_is_logged_where_its_level_is(level: str, told: list[str], log_format: str):
+    stream = io.StringIO()
+    configure_logs(Settings(log_level=level, log_format=log_format), stream)
+    log_request({"route": "/similar"})
+
+    assert [word for word in ["request"] if word in stream.getvalue()] == told
+
+
+def test_that_a_line_cannot_be_written_is_no_fault_of_the_request(stream: io.StringIO):
+    stream.close()
+    log_request({"route": "/similar"})
 
 
 def test_lines_of_requests_can_be_turned_off(models: Path, stream: io.StringIO):

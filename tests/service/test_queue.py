@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.queue import BURST_S, Overloaded, Queue
+from service.queue import LOOKS, WAIT_IN_OVERLOAD, WAIT_WHERE_IT_STANDS, Overloaded, Queue
 
 FOR_EVER_S = 1e6
 
@@ -28,9 +28,14 @@ def playing(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
         runner.run(scene())
 
 
+def open_queue(max_waiting: int, max_wait_s: float) -> Queue:
+    """A queue with the clock of the loop."""
+    return Queue(max_waiting, max_wait_s, asyncio.get_running_loop().time)
+
+
 async def look_around() -> None:
     """Let the loop do all that there is to do now."""
-    for _ in range(10):
+    for _ in range(LOOKS + 10):
         await asyncio.sleep(0)
 
 
@@ -66,7 +71,7 @@ class Visitors:
 
 def test_who_comes_first_has_a_turn_at_once():
     async def scene() -> None:
-        queue = Queue(0, FOR_EVER_S)
+        queue = open_queue(0, FOR_EVER_S)
         free = queue.turn()
         with pytest.raises(StopIteration):  # without a wait
             free.send(None)
@@ -78,7 +83,7 @@ def test_who_comes_first_has_a_turn_at_once():
 
 def test_turns_are_one_at_a_time_and_first_come_first_served():
     async def scene() -> None:
-        queue = Queue(10, FOR_EVER_S)
+        queue = open_queue(10, FOR_EVER_S)
         visitors = Visitors(queue)
         await visitors.come("a", "b", "c", "d")
         assert (visitors.turns, queue.waiting) == (["a"], 3)
@@ -94,7 +99,7 @@ def test_turns_are_one_at_a_time_and_first_come_first_served():
 
 def test_where_as_many_wait_as_may_whoever_comes_is_refused_at_once():
     async def scene() -> None:
-        queue = Queue(2, FOR_EVER_S)
+        queue = open_queue(2, FOR_EVER_S)
         visitors = Visitors(queue)
         await visitors.come("a", "b", "c")
         assert visitors.refused == []
@@ -111,7 +116,7 @@ def test_where_as_many_wait_as_may_whoever_comes_is_refused_at_once():
 
 def test_where_nobody_may_wait_whoever_comes_second_is_refused_and_the_turn_is_not_lost():
     async def scene() -> None:
-        queue = Queue(0, FOR_EVER_S)
+        queue = open_queue(0, FOR_EVER_S)
         visitors = Visitors(queue)
         await visitors.come("a", "b")
         queue.done()
@@ -125,7 +130,7 @@ def test_where_nobody_may_wait_whoever_comes_second_is_refused_and_the_turn_is_n
 
 def test_who_waits_too_long_is_refused_and_nobody_before():
     async def scene() -> None:
-        visitors = Visitors(Queue(10, 5.0))
+        visitors = Visitors(open_queue(10, 5.0))
         await visitors.come("a", "b")
         pass_time(3)
         await visitors.come("c")
@@ -142,27 +147,93 @@ def test_who_waits_too_long_is_refused_and_nobody_before():
     playing(scene)
 
 
-def test_a_burst_is_waited_for_a_little_longer_and_a_queue_that_does_not_get_empty_is_not():
-    async def scene() -> None:
-        visitors = Visitors(Queue(10, BURST_S / 4))
-        await visitors.come("a", "b")  # b finds nobody waiting
-        pass_time(BURST_S * 0.9)
-        await visitors.come("c")  # which waits no longer than the limit, as b waits still
-        assert visitors.refused == []
+async def offer(queue: Queue, turns: int, length_s: float, every_s: float) -> None:
+    """Have *turns* come one after the other, *every_s* seconds, and each take *length_s*."""
+    for _ in range(turns):
+        await queue.turn()
+        pass_time(length_s)
+        queue.done()
+        await look_around()
+        pass_time(every_s - length_s)
 
-        pass_time(BURST_S * 0.2)
-        await look_around()
-        assert visitors.refused == ["b"]
-        pass_time(BURST_S * 0.1)
-        await look_around()
-        assert visitors.refused == ["b", "c"]
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_as_long_as_less_comes_than_can_be_done_a_burst_may_wait(share: float):
+    async def scene() -> None:
+        queue = open_queue(10, FOR_EVER_S)
+        await offer(queue, 200, 0.01, 0.01 / share)
+        visitors = Visitors(queue)
+        await visitors.come("turn", *map(str, range(20)))
+
+        assert (queue.waiting, len(visitors.refused)) == (10, 10)
+
+    playing(scene)
+
+
+def test_under_overload_one_may_wait_and_soon_after_it_a_burst_again():
+    async def scene() -> None:
+        queue = open_queue(10, FOR_EVER_S)
+        await offer(queue, 200, 0.01, 0.02)
+        visitors = Visitors(queue)
+        await visitors.come("turn")
+        for number in range(150):  # each hundredth of a second three come, and one turn is done
+            await visitors.come(f"a{number}", f"b{number}", f"c{number}")
+            pass_time(0.01)
+            queue.done()
+            await look_around()
+            if number > 50:
+                assert queue.waiting == 0
+        assert len(visitors.refused) > 200
+        await visitors.come("d", "e")
+        assert queue.waiting == WAIT_IN_OVERLOAD
+
+        for _ in range(2):
+            queue.done()
+            await look_around()
+        pass_time(1)
+        await visitors.come("turn", *map(str, range(20)))
+        assert queue.waiting == 10
+
+    playing(scene)
+
+
+def test_where_a_queue_stands_few_may_wait_until_it_was_empty():
+    async def scene() -> None:
+        queue = open_queue(10, FOR_EVER_S)
+        visitors = Visitors(queue)
+        await visitors.come("turn", "a", "b", "c")
+        for number in range(30):  # each hundredth of a second one comes, and one turn is done
+            pass_time(0.01)
+            queue.done()
+            await visitors.come(str(number))
+            assert bool(visitors.refused) == (number >= 24)
+            if number > 25:
+                assert queue.waiting in (WAIT_WHERE_IT_STANDS - 1, WAIT_WHERE_IT_STANDS)
+
+        for _ in range(WAIT_WHERE_IT_STANDS + 1):
+            queue.done()
+            await look_around()
+        await visitors.come("turn", *map(str, range(20)))
+        assert queue.waiting == 10
+
+    playing(scene)
+
+
+def test_where_nobody_may_wait_nobody_may_under_overload():
+    async def scene() -> None:
+        queue = open_queue(0, FOR_EVER_S)
+        await offer(queue, 200, 0.01, 0.01)
+        visitors = Visitors(queue)
+        await visitors.come("turn", *map(str, range(100)))
+
+        assert len(visitors.refused) == 100
 
     playing(scene)
 
 
 def test_a_turn_that_came_in_time_is_not_taken_back():
     async def scene() -> None:
-        queue = Queue(10, 5.0)
+        queue = open_queue(10, 5.0)
         visitors = Visitors(queue)
         await visitors.come("a", "b")
         queue.done()
@@ -175,26 +246,27 @@ def test_a_turn_that_came_in_time_is_not_taken_back():
     playing(scene)
 
 
-def test_a_turn_is_handed_on_only_after_the_loop_has_looked_around():
-    """Else a busy engine would never let the loop read what came, refuse what waited too long, or answer for health."""
+def test_a_turn_is_handed_on_only_after_the_loop_has_looked_around_several_times():
+    """Else a busy engine would never let the loop read what came, accept who connects, or answer for health."""
 
     async def scene() -> None:
-        queue, seen = Queue(10, FOR_EVER_S), []
+        queue, looks = open_queue(10, FOR_EVER_S), 0
         visitors = Visitors(queue)
         await visitors.come("a", "b")
-        asyncio.get_running_loop().call_soon(lambda: seen.append(list(visitors.turns)))
         queue.done()
-        await look_around()
+        while visitors.turns == ["a"]:
+            looks += 1
+            await asyncio.sleep(0)
 
-        assert seen == [["a"]]
         assert visitors.turns == ["a", "b"]
+        assert looks > LOOKS
 
     playing(scene)
 
 
 def test_who_comes_between_two_turns_queues_up_and_does_not_slip_in():
     async def scene() -> None:
-        queue = Queue(10, FOR_EVER_S)
+        queue = open_queue(10, FOR_EVER_S)
         visitors = Visitors(queue)
         await visitors.come("a", "b")
         queue.done()
@@ -213,7 +285,7 @@ def test_who_comes_between_two_turns_queues_up_and_does_not_slip_in():
 
 def test_who_leaves_while_waiting_is_passed_over():
     async def scene() -> None:
-        queue = Queue(10, FOR_EVER_S)
+        queue = open_queue(10, FOR_EVER_S)
         visitors = Visitors(queue)
         await visitors.come("a", "b", "c")
         visitors.tasks["b"].cancel()
@@ -229,7 +301,7 @@ def test_who_leaves_while_waiting_is_passed_over():
 
 def test_who_leaves_in_the_moment_of_getting_a_turn_hands_it_on():
     async def scene() -> None:
-        queue = Queue(10, FOR_EVER_S)
+        queue = open_queue(10, FOR_EVER_S)
         visitors = Visitors(queue)
         await visitors.come("a", "b", "c")
         queue.done()
@@ -245,7 +317,7 @@ def test_who_leaves_in_the_moment_of_getting_a_turn_hands_it_on():
 
 def test_who_leaves_in_the_moment_of_being_refused_takes_no_turn_along():
     async def scene() -> None:
-        queue = Queue(10, 5.0)
+        queue = open_queue(10, 5.0)
         visitors = Visitors(queue)
         await visitors.come("a", "b")
         pass_time(10)
@@ -275,7 +347,7 @@ def test_whatever_happens_one_holds_the_turn_at_most_and_in_the_end_it_is_free(
     steps: list[tuple[str, int]], max_waiting: int
 ):
     async def scene() -> None:
-        queue, holding = Queue(max_waiting, 5.0), 0
+        queue, holding = open_queue(max_waiting, 5.0), 0
         release: list[asyncio.Event] = []
         tasks: list[asyncio.Task[str]] = []
 
