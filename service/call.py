@@ -1,9 +1,6 @@
 """One request on its way through the service, and what becomes known of it."""
 
-import re
-import secrets
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -11,10 +8,7 @@ from fastapi import Request
 
 from service.access import Key
 from service.engine import Recommender
-from service.keys import PREFIX
-
-REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-SCOPE = "segue"
+from service.envelope import SCOPE
 
 
 @dataclass
@@ -69,11 +63,3 @@ def lent_recommender(request: Request) -> Recommender:
     recommender = call_of(request).recommender
     assert recommender is not None  # the guard lends one to each path that asks the engine
     return recommender
-
-
-def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The `X-Request-ID` of *headers* where it is harmless to repeat, else a new one."""
-    given = next((value for name, value in headers if name == b"x-request-id"), b"")
-    # A key sent there by mistake is not to end in a log.
-    harmless = REQUEST_ID.fullmatch(given) and PREFIX.encode() not in given
-    return given.decode() if harmless else secrets.token_hex(16)

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import random
 import time
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
@@ -14,8 +13,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access import Denied
-from service.call import SCOPE, Call, request_id_of
+from service.call import Call
 from service.engine import NoModel
+from service.envelope import CONTENT_POLICY, SCOPE, SECURITY_HEADERS, request_id_of
 from service.logs import log_request
 from service.metrics import IN_PROGRESS, QUEUE_WAIT, REFUSED, REQUESTS, WAITING
 from service.problems import problem
@@ -34,18 +34,9 @@ OTHER = "other"
 NOTHING_HERE = "there is nothing at this path; see /docs for what there is"
 PAGES = frozenset({"/docs", "/redoc"})
 UNREADY_RETRY_AFTER_S = 5
-# A refusal for overload waits so long: who asks again at once, as if not told to wait, would keep the worker busy.
-HOLD_S = (0.003, 0.006)
+# Refusals for overload leave one in so long a time, and wait for it no longer than that.
+PACE_S, LONGEST_HOLD_S = 0.00125, 0.025
 CLOSE = {"Connection": "close"}
-
-SECURITY_HEADERS: Sequence[tuple[bytes, bytes]] = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
-)
-# The pages of documentation load scripts; nothing else that is answered is a page at all.
-CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
 class Refused(Exception):
@@ -73,6 +64,7 @@ class Guard:
         self._app, self._watch, self._rates, self._tracer, self._routes = app, watch, rates, tracer, routes
         self._max_body_bytes, self._access_log = settings.max_body_bytes, settings.access_log
         self._queue = Queue(settings.max_waiting, settings.max_wait_s)
+        self._refused_s = 0.0  # when the last refusal for overload leaves
         # Before the keys: a browser asks without one whether it may ask with one.
         self._pass = _allowing_origins(self._answer, settings.cors_origins)
         WAITING.set(0)
@@ -115,7 +107,7 @@ class Guard:
             REFUSED.labels(refused.reason).inc()
             await refused.answer(scope, receive, send)
         except Gone:
-            call.status = 499  # as nginx has it: the client closed the connection
+            call.status = call.status or 499  # as nginx has it: the client closed the connection
         except Exception:  # the last door: whatever it was, the client is told the same
             log.exception("an unexpected error", extra={"request_id": call.request_id, "route": call.route})
             if not call.status:
@@ -185,12 +177,18 @@ class Guard:
                 await self._queue.turn()
         except Overloaded:
             call.waited_s = time.perf_counter() - begun
-            await asyncio.sleep(random.uniform(*HOLD_S))
+            await self._hold()
             detail = "more is asked than can be answered in time; ask again later, or run more workers"
             headers = {"Retry-After": str(RETRY_AFTER_S)}
             raise Refused("overload", problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)) from None
         call.waited_s = time.perf_counter() - begun
         QUEUE_WAIT.observe(call.waited_s)
+
+    async def _hold(self) -> None:
+        """Wait with a refusal: who asks again at once, as if not told to wait, would keep the worker busy with them."""
+        now = time.perf_counter()
+        self._refused_s = min(max(now, self._refused_s + PACE_S), now + LONGEST_HOLD_S)
+        await asyncio.sleep(self._refused_s - now)
 
     def _too_long(self) -> Refused:
         detail = f"the body is longer than {self._max_body_bytes:,} bytes, the most that is read"

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from service.metrics import RELOADS
 log = logging.getLogger("segue")
 
 NICENESS = 10
+LONGEST_REST_S = 60.0
 Made = TypeVar("Made")
 
 
@@ -34,6 +36,25 @@ class _Loan:
     def close_when_free(self) -> None:
         if self.retired and not self.borrowers:
             self.recommender.close()
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What nobody thought of, how often it came in a row, and until when it is let rest."""
+
+    text: str = ""
+    stamp: tuple[object, ...] | None = None
+    times: int = 0
+    until_s: float = 0.0
+
+    def again(self, text: str, stamp: tuple[object, ...]) -> "_Fault":
+        """The same once more, or another one."""
+        rest_s = min(2.0 ** (self.times - 1), LONGEST_REST_S) if self.times else 0.0
+        return _Fault(text, stamp, self.times + 1, time.monotonic() + rest_s)
+
+    def rests(self, stamp: tuple[object, ...]) -> bool:
+        """Whether what has *stamp* is not to be tried now."""
+        return stamp == self.stamp and time.monotonic() < self.until_s
 
 
 class ServedModel:
@@ -54,7 +75,7 @@ class ServedModel:
         self._loan: _Loan | None = None
         self._seen: tuple[object, ...] | None = None
         self._blocked: frozenset[str] = frozenset()
-        self._fault = ""
+        self._fault = _Fault()
         self.refusal: str | None = "the model is being opened"
 
     @property
@@ -96,6 +117,8 @@ class ServedModel:
             again: read a version that was refused once more, though nothing about it changed.
         """
         stamp = await asyncio.to_thread(self._store.stamp)
+        if self._fault.rests(stamp) and not again:
+            return
         if stamp != self._seen or not stamp or (again and self.refusal):
             await self._open(stamp)
 
@@ -113,13 +136,15 @@ class ServedModel:
             self._seen = stamp  # to verify a large model again and again would keep the machine busy
             await self._fall_back()
             self._refuse(str(error))
-        except Exception as error:  # whatever it was may pass: the next look tries again
-            if repr(error) != self._fault:
+        except (
+            Exception
+        ) as error:  # whatever it was may pass: it is tried again, and again after a longer and longer rest
+            if repr(error) != self._fault.text:
                 log.exception("the model could not be opened")
-            self._fault = repr(error)
+            self._fault = self._fault.again(repr(error), stamp)
             self._refuse("the model could not be opened; the log of the service has the reason")
         else:
-            self._seen = stamp
+            self._seen, self._fault = stamp, _Fault()
             self._swap(recommender)
             self.refusal = None
 

@@ -9,6 +9,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from service.envelope import CONTENT_POLICY, SCOPE, SECURITY_HEADERS, request_id_of
+from service.logs import log_request
 from service.metrics import REFUSED
 from service.problems import MEDIA_TYPE, describe_problem
 
@@ -52,9 +54,10 @@ class BoundedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         limits: Limits,
+        access_log: bool,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._limits = limits
+        self._limits, self._access_log = limits, access_log
         self._clock: asyncio.TimerHandle | None = None
         self._in_headers, self._received, self._held = True, 0, b""
 
@@ -178,7 +181,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._clock = None
         REFUSED.labels("slow").inc()
         if self.cycle is not None and not self.cycle.response_started:
-            self._say(HTTPStatus.REQUEST_TIMEOUT, "the request took too long to come, or to be answered")
+            call: Any = self.cycle.scope.get(SCOPE)
+            if call is not None:  # whose line is written as it ends
+                call.status = HTTPStatus.REQUEST_TIMEOUT
+            detail = "the request took too long to come, or to be answered"
+            self._say(HTTPStatus.REQUEST_TIMEOUT, detail, None if call is None else call.request_id)
         self._close()
 
     def _close(self) -> None:
@@ -203,9 +210,21 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._say(status, detail)
 
-    def _say(self, status: HTTPStatus, detail: str) -> None:
-        """Answer without the application, and close."""
+    def _say(self, status: HTTPStatus, detail: str, request_id: str | None = None) -> None:
+        """Answer without the application, and close; where no call has *request_id*, this is its line in the log."""
+        if request_id is None:
+            request_id = request_id_of(self.headers)
+            if self._access_log:
+                log_request({"request_id": request_id, "route": "other", "status": int(status)})
         body = describe_problem(status, detail)
-        headers = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        self.transport.write(STATUS_LINE[status] + headers.encode() + body)
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+            (b"x-request-id", request_id.encode()),
+            *SECURITY_HEADERS,
+            CONTENT_POLICY,
+        ]
+        head = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
         self.transport.close()

@@ -11,7 +11,7 @@ OVERLOAD, WAIT_IN_OVERLOAD = 1.25, 1  # enough that the engine need not stand st
 MEMORY_S = 0.25  # after which a turn that was offered counts for 1/e
 STANDS_AFTER_S, WAIT_WHERE_IT_STANDS = 0.25, 2
 LEARNT = 0.05  # of the length of the last turn
-LOOKS = 8  # of the loop around, between two turns: uvloop accepts one connection in each
+LOOKS = 4  # of the loop around, between two turns: uvloop accepts one connection in each
 
 
 class Overloaded(Exception):

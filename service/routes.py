@@ -200,8 +200,9 @@ async def reload(request: Request) -> Response:
     """
     parts = parts_of(request)
     told_s = time.monotonic()
-    if parent_process() is not None:
-        os.kill(os.getppid(), signal.SIGHUP)  # who passes it on to all workers
+    supervisor = parent_process()
+    if supervisor is not None and supervisor.pid == os.getppid():  # and not whoever took over its children
+        os.kill(supervisor.pid, signal.SIGHUP)  # which it passes on to all workers
     # A large model may take longer to open than a request may last: the answer then says how all stand by then.
     at_most_s = parts.settings.request_timeout_s / 2
     with suppress(TimeoutError):

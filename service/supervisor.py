@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from functools import partial
+from multiprocessing import parent_process
 from types import FrameType
 from typing import Any
 
@@ -26,6 +27,7 @@ log = logging.getLogger("segue")
 TICK_S = 0.1
 BEAT_TICKS = 10  # of uvicorn's, of which there are ten a second
 HANGS_AFTER_S = 15.0
+LEAST_LIFE_S = 1.0  # what ended a worker sooner than that may end the next as soon
 KILL_AFTER_S = 5.0  # beyond the time that the workers give themselves
 # For so long another thread (metrics, an audit, a version being opened) may keep the one that answers from going on,
 # each time that one comes back from numpy; five milliseconds, as Python has it, are more than an answer takes.
@@ -82,7 +84,7 @@ def bounded_protocol(settings: Settings) -> Any:
     limits = Limits(
         settings.max_connections, settings.max_header_bytes, settings.header_timeout_s, settings.request_timeout_s
     )
-    return partial(BoundedProtocol, limits=limits)
+    return partial(BoundedProtocol, limits=limits, access_log=settings.access_log)
 
 
 def _config(settings: Settings) -> Config:
@@ -104,13 +106,20 @@ def _config(settings: Settings) -> Config:
     )
 
 
+def _parent() -> int:
+    """Who started this process, though it may have gone by now."""
+    parent = parent_process()
+    found = None if parent is None else parent.pid
+    return os.getppid() if found is None else found
+
+
 class Worker(uvicorn.Server):
     """One process that answers: it drains before it stops, looks when told to, and does not outlive its supervisor."""
 
     def __init__(self, config: Config, settings: Settings):
         super().__init__(config)
         self._drain_s = settings.drain_s
-        self._parent = os.getppid()
+        self._parent = _parent()
         self._stop_at: float | None = None
         self._told_to_look = False
 
@@ -150,6 +159,7 @@ class WorkerProcess(Process):
 
     def __init__(self, config: Config, sockets: list[socket.socket], settings: Settings):
         self._settings = settings
+        self.started_s, self.mourned = time.monotonic(), False
         super().__init__(config, sockets)
 
     @property
@@ -213,19 +223,27 @@ class Supervisor(Multiprocess):
     def keep_subprocess_alive(self) -> None:
         """Replace each worker that died, or that hangs."""
         for place, process in enumerate(self.processes):
-            if self.should_exit.is_set() or (process.process.is_alive() and not self._hangs(process)):
-                continue
-            process.kill()
-            process.join()
-            self._forget(process)
-            if process.exitcode == STARTUP_FAILURE:
-                log.error("worker %s cannot start; its log says why", process.pid)
-                self.exit_code = 1
-                self.should_exit.set()
+            if self.should_exit.is_set():
                 return
-            log.error("worker %s died (%s) and is replaced", process.pid, process.exitcode)
-            DEATHS.inc()
-            self.processes[place] = self._start()
+            if process.process.is_alive() and not self._hangs(process):
+                continue
+            if not process.mourned:
+                self._mourn(process)
+            elif time.monotonic() - process.started_s > LEAST_LIFE_S:
+                self.processes[place] = self._start()
+
+    def _mourn(self, process: WorkerProcess) -> None:
+        process.mourned = True
+        process.kill()
+        process.join()
+        self._forget(process)
+        if process.exitcode == STARTUP_FAILURE:
+            log.error("worker %s cannot start; its log says why", process.pid)
+            self.exit_code = 1
+            self.should_exit.set()
+            return
+        log.error("worker %s died (%s) and is replaced", process.pid, process.exitcode)
+        DEATHS.inc()
 
     def handle_hup(self) -> None:
         """Have all workers look for what changed."""

@@ -21,9 +21,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service/audit.py": {"service.engine", "service.metrics", "service.model"},
     "service/blocklist.py": set(),
     "service/board.py": set(),
-    "service/call.py": {"fastapi", "service.access", "service.engine", "service.keys"},
+    "service/call.py": {"fastapi", "service.access", "service.engine", "service.envelope"},
+    "service/envelope.py": {"service.keys"},
     "service/guard.py": {"starlette", "service.engine", *(f"service.{name}" for name in (
-        "access", "call", "metrics", "problems", "queue", "rates", "settings", "tracing", "watch"))},
+        "access", "call", "envelope", "logs", "metrics", "problems", "queue", "rates", "settings", "tracing",
+        "watch"))},
     "service/keys.py": {"service.access"},
     "service/logs.py": {"orjson", "structlog", "service.settings"},
     "service/metrics.py": {"prometheus_client", "service.board"},
@@ -32,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service/parts.py": {"fastapi", *(f"service.{name}" for name in (
         "audit", "board", "model", "rates", "schemas", "settings", "tracing", "watch"))},
     "service/problems.py": {"orjson", "starlette"},
-    "service/protocol.py": {"uvicorn", "service.metrics", "service.problems"},
+    "service/protocol.py": {"uvicorn", *(f"service.{name}" for name in ("envelope", "logs", "metrics", "problems"))},
     "service/queue.py": set(),
     "service/rates.py": {"service.access"},
     "service/routes.py": {"fastapi", "orjson", "pydantic", "service.engine", *(f"service.{name}" for name in (

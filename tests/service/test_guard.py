@@ -245,7 +245,8 @@ def test_every_kind_of_answer_has_its_id_and_the_security_headers(
         client.post("/recommend", json={}, headers=bearer()),
         client.get("/docs", headers=bearer()),
     ]
-    service.parts.watch.stop()
+    assert service.client.portal is not None
+    service.client.portal.call(service.parts.watch.stop)  # on the loop, where it posts
     answers.append(client.get("/health/ready"))
 
     statuses = [answer.status_code for answer in answers]
@@ -439,23 +440,26 @@ def test_a_client_that_is_slow_to_ask_does_not_hold_the_engine(open_service: Ser
     open_service.client.portal.call(scene)
 
 
-@pytest.mark.parametrize(("hold_s", "told"), [((3600.0, 3600.0), False), ((0.0, 0.0), True)])
-def test_a_refusal_for_overload_is_held_for_a_while_and_nothing_else_is(
-    hold_s: tuple[float, float], told: bool, open_service: Service, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("longest_s", "told"), [(3600.0, [True, False, False]), (0.0, [True, True, True])])
+def test_refusals_for_overload_leave_at_a_pace_and_hold_up_nothing_else(
+    longest_s: float, told: list[bool], open_service: Service, monkeypatch: pytest.MonkeyPatch
 ):
     async def overloaded() -> None:
         raise Overloaded
 
     async def scene() -> None:
-        refused = asyncio.create_task(ask(open_service.app, "/model", method="GET"))
+        refused = [asyncio.create_task(ask(open_service.app, "/model", method="GET")) for _ in told]
         assert await ask(open_service.app, "/health/live", method="GET") == 200
         for _ in range(100):
             await asyncio.sleep(0)
-        assert refused.done() == told
-        refused.cancel()
-        await asyncio.wait([refused])
+        assert [request.done() for request in refused] == told
+        for request in refused:
+            request.cancel()
+        await asyncio.wait(refused)
 
-    monkeypatch.setattr("service.guard.HOLD_S", hold_s)
+    monkeypatch.setattr("service.guard.PACE_S", 3600.0)
+    monkeypatch.setattr("service.guard.LONGEST_HOLD_S", longest_s)
+    monkeypatch.setattr(open_service.guard, "_refused_s", 0.0)
     monkeypatch.setattr(open_service.guard._queue, "turn", overloaded)
     assert open_service.client.portal is not None
     open_service.client.portal.call(scene)

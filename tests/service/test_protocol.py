@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -112,6 +113,9 @@ def is_refusal(answer: tuple[int, dict[str, str], bytes], status: int) -> bool:
         and headers["content-type"] == "application/problem+json"
         and headers["connection"] == "close"
         and set(content) == {"type", "title", "status", "detail"}
+        and headers["x-content-type-options"] == "nosniff"
+        and "content-security-policy" in headers
+        and len(headers["x-request-id"]) == 32
     )
 
 
@@ -125,7 +129,7 @@ def served() -> Iterator[Served]:
     app = App()
     limits = Limits(MAX_CONNECTIONS, MAX_HEADER_BYTES, HEADER_S, REQUEST_S)
     config = uvicorn.Config(
-        app, http=partial(BoundedProtocol, limits=limits), ws="none", lifespan="off", log_config=None,
+        app, http=partial(BoundedProtocol, limits=limits, access_log=True), ws="none", lifespan="off", log_config=None,
         timeout_keep_alive=IDLE_S, timeout_graceful_shutdown=0.01, server_header=False,
     )  # fmt: skip
     listening = socket.create_server(("127.0.0.1", 0))
@@ -252,6 +256,14 @@ def test_headers_that_come_slowly_are_waited_for_once(served: Served):
 def test_who_says_nothing_is_closed(served: Served):
     with served.connect() as connection:
         assert until_closed(connection) == b""
+
+
+def test_what_never_was_a_request_has_its_line_in_the_log(served: Served, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.INFO, "segue"):
+        (answer,) = served.say(b"nonsense\r\n\r\n")
+
+    (line,) = [record for record in caplog.records if record.getMessage() == "request"]
+    assert (line.__dict__["status"], line.__dict__["request_id"]) == (400, answer[1]["x-request-id"])
 
 
 # Bodies

@@ -1,5 +1,6 @@
 """A service that takes up what is published, and refuses what is not whole: versions, the blocklist, the keys."""
 
+import asyncio
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ from service.app import create_app
 from service.board import Board
 from service.engine import FORMAT_VERSION, CorruptModel, Manifest, Recommender, Store, new_version
 from service.keys import new_key
+from service.model import ServedModel
 from service.parts import Parts
 from service.settings import Settings
 
@@ -251,6 +253,30 @@ def test_a_fault_of_the_machine_is_tried_again(published: Path, service: Service
         assert reloaded(service)[1]["status"] == "degraded"
 
     assert reloaded(service) == (200, {"status": "ready", "model": second})
+
+
+def test_a_fault_that_comes_again_is_let_rest_unless_told_to_look(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    attempts: list[Path] = []
+
+    def fail(directory: Path, threads: int | None) -> Recommender:
+        attempts.append(directory)
+        raise RuntimeError("strange")
+
+    async def scene() -> None:
+        served = ServedModel(published, Board(tmp_path / "board"))
+        for _ in range(5):
+            await served.look()
+        assert len(attempts) == 2
+        await served.look(again=True)
+        assert len(attempts) == 3
+        publish(published)
+        await served.look()
+        assert len(attempts) == 4
+
+    monkeypatch.setattr(Recommender, "open", fail)
+    asyncio.run(scene())
 
 
 def test_a_request_ends_on_the_version_that_it_began_with_which_is_closed_after_it(published: Path, service: Service):
