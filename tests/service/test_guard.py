@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.access import Key, Keys, Right
 from service.app import create_app
+from service.call import Call
 from service.guard import Guard
 from service.keys import new_key
 from service.logs import configure_logs
@@ -377,6 +379,19 @@ def test_a_client_that_leaves_before_it_has_asked_costs_nothing(open_service: Se
     assert portal.call(ask, open_service.app, "/recommend", receive) == 0
     assert open_service.lines[-1]["status"] == 499
     assert open_service.client.get("/model").status_code == 200
+
+
+def test_a_client_that_was_answered_by_the_connection_is_logged_with_that_answer(
+    open_service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    monkeypatch.setattr("service.guard.Call", partial(Call, status=408))
+    portal = open_service.client.portal
+    assert portal is not None
+    assert portal.call(ask, open_service.app, "/recommend", receive) == 0
+    assert open_service.lines[-1]["status"] == 408
 
 
 def test_identity_is_no_compression(open_service: Service):

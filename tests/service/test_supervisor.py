@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -15,14 +16,19 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from uvicorn.config import Config
 
+from service.__main__ import _runtime
 from service.access import Key, Keys
 from service.engine import Manifest, Store, new_version
 from service.keys import new_key
+from service.settings import Settings
+from service.supervisor import LEAST_LIFE_S, Supervisor, reserve
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0  # for what has to happen; nothing here takes as long unless it is broken
@@ -340,6 +346,48 @@ def attempt(*blocked: str, **settings: Any) -> tuple[int, list[str]]:
     )
     assert done.stdout == ""
     return done.returncode, done.stderr.splitlines()
+
+
+def test_a_worker_that_dies_as_soon_as_it_began_is_mourned_once_and_replaced_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Dead:
+        pid, exitcode, mourned, started_s = None, -9, False, time.monotonic()
+        process = SimpleNamespace(is_alive=lambda: False)
+        kills = 0
+
+        def kill(self) -> None:
+            self.kills += 1
+
+        def join(self) -> None: ...
+
+    with reserve("127.0.0.1", 0) as place:
+        supervisor, dead = Supervisor(Config("none"), place, Settings(runtime=tmp_path)), Dead()
+        begun: list[str] = []
+        monkeypatch.setattr(supervisor, "_start", lambda: begun.append("worker"))
+        supervisor.processes = [dead]  # type: ignore[list-item]
+        for _ in range(3):
+            supervisor.keep_subprocess_alive()
+        assert (begun, dead.kills) == ([], 1)
+
+        dead.started_s -= LEAST_LIFE_S
+        supervisor.keep_subprocess_alive()
+        assert begun == ["worker"]
+
+
+@pytest.mark.parametrize(("writable", "parent"), [(True, "memory"), (False, "temporary")])
+def test_what_workers_share_is_in_memory_where_there_is_a_place_for_it(
+    writable: bool, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "temporary").mkdir()
+    if writable:
+        (tmp_path / "memory").mkdir()
+    monkeypatch.setattr("service.__main__.IN_MEMORY", tmp_path / "memory")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+
+    with _runtime(Settings()) as runtime:
+        assert runtime.parent == tmp_path / parent
+    assert not runtime.exists()
 
 
 def test_a_public_address_without_keys_is_refused(tmp_path: Path):
