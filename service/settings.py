@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Read from the environment, each name with the prefix `SEGUE_`; `docs/settings.md` lists them."""
 
-    model_config = SettingsConfigDict(env_prefix="SEGUE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="SEGUE_", frozen=True, allow_inf_nan=False)
 
     models: Path = Field(Path("models"), description="Directory of the store that the trainer publishes to.")
     host: str = Field("127.0.0.1", description="Address to listen on.")

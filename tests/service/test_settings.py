@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from service.settings import Settings
 
@@ -15,6 +16,14 @@ def test_settings_are_read_with_their_prefix(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SEGUE_PORT", "9")
 
     assert (Settings().models, Settings().port, Settings().host) == (Path("/srv/models"), 9, "127.0.0.1")
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "-inf"])
+def test_no_time_is_without_end(value: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SEGUE_REQUEST_TIMEOUT_S", value)
+
+    with pytest.raises(ValidationError, match="finite number"):
+        Settings()
 
 
 def test_a_setting_that_is_wrong_is_named_in_one_line():
