@@ -24,7 +24,8 @@ class Settings(BaseSettings):
     )
     runtime: Path | None = Field(
         None,
-        description="Directory in which that of what the workers share is made; `/dev/shm` if none, or the temporary.",
+        description="Directory in which that of what the workers share is made; if none, `/dev/shm`, or where there is "
+        "no such place the system's temporary one.",
     )
     drain_s: float = Field(
         1.0, ge=0, description="Seconds after SIGTERM in which it is not ready but still answers, closing connections."
