@@ -215,7 +215,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if request_id is None:
             request_id = request_id_of(self.headers)
             if self._access_log:
-                log_request({"request_id": request_id, "route": "other", "status": int(status)})
+                known = {"request_id": request_id, "route": "other", "status": int(status)}
+                log_request({"method": None, "duration_ms": None, **known})
         body = describe_problem(status, detail)
         headers = [
             (b"content-type", MEDIA_TYPE.encode()),
