@@ -87,6 +87,10 @@ class Campaign:
 
     def roll_back(self) -> None:
         there = [version for version in self.store.versions() if version in self.good and version != self.current]
+        if not there:  # nothing was published before the first rollback
+            self.publish()
+            self.roll_back()
+            return
         version = self.rng.choice(there)
         self.store.rollback(version)
         self._follow(version)
