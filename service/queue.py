@@ -10,7 +10,7 @@ RETRY_AFTER_S = 1
 OVERLOAD, WAIT_IN_OVERLOAD = 1.25, 1  # enough that the engine need not stand still between two turns
 MEMORY_S = 0.25  # after which a turn that was offered counts for 1/e
 STANDS_AFTER_S, WAIT_WHERE_IT_STANDS = 0.25, 2
-LEARNT = 0.05  # of the length of the last turn
+LEARNT, LEAST_TURN_S = 0.05, 0.001  # of the length of the last turn
 LOOKS = 4  # of the loop around, between two turns: uvloop accepts one connection in each
 
 
@@ -41,7 +41,7 @@ class Queue:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._busy = False
         self._load, self._came_s, self._empty_s = 0.0, clock(), clock()
-        self._turn_s, self._begun_s = 0.0, 0.0
+        self._turn_s, self._begun_s = LEAST_TURN_S, 0.0
 
     @property
     def waiting(self) -> int:
@@ -62,8 +62,9 @@ class Queue:
 
     def done(self) -> None:
         """End a turn."""
-        took_s = self._clock() - self._begun_s
-        self._turn_s += (took_s - self._turn_s) * LEARNT
+        # One that was held up, by the disk or the processor, says nothing of those to come.
+        took_s = min(self._clock() - self._begun_s, 2 * self._turn_s)
+        self._turn_s = max(self._turn_s + (took_s - self._turn_s) * LEARNT, LEAST_TURN_S)
         # The next begins after the loop has looked around: what has come by now is to queue up, not to slip in.
         asyncio.get_running_loop().call_soon(self._look_around, LOOKS)
 

@@ -170,6 +170,20 @@ def test_as_long_as_less_comes_than_can_be_done_a_burst_may_wait(share: float):
     playing(scene)
 
 
+def test_a_turn_that_took_long_once_is_no_overload():
+    async def scene() -> None:
+        queue = open_queue(10, FOR_EVER_S)
+        await offer(queue, 200, 0.01, 0.05)
+        await offer(queue, 1, 5.0, 5.0)
+        await offer(queue, 20, 0.01, 0.02)
+        visitors = Visitors(queue)
+        await visitors.come("turn", *map(str, range(10)))
+
+        assert (queue.waiting, visitors.refused) == (10, [])
+
+    playing(scene)
+
+
 def test_under_overload_one_may_wait_and_soon_after_it_a_burst_again():
     async def scene() -> None:
         queue = open_queue(10, FOR_EVER_S)
