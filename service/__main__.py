@@ -17,7 +17,7 @@ from service.keys import add_keys_commands, run
 from service.settings import Settings
 
 USAGE = 2
-# Each request is counted in a file that is mapped; on a disk it now and then waits for the disk.
+# Each request is counted in files that are mapped; where they are on a disk, to write there may wait for it.
 IN_MEMORY = Path("/dev/shm")
 
 

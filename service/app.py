@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
-        # We have our own; to find out that nobody wants FastAPI's takes longer than to refuse a request.
+        # We have our own; FastAPI would ask at each request whether somebody wants its.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.parts = parts
@@ -84,8 +84,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(
         Guard, settings=settings, watch=parts.watch, rates=parts.rates, tracer=parts.tracer, routes=routes
     )
-    # As FastAPI documents it; to a type checker a method is not there to be replaced.
-    app.openapi = partial(_description, app, parts, {})  # type: ignore[method-assign]  # as above
+    # As FastAPI documents it.
+    app.openapi = partial(_description, app, parts, {})  # type: ignore[method-assign]  # no method is there to be replaced
     return app
 
 

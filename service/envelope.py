@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from service.keys import PREFIX
 
 SCOPE = "segue"  # where the scope of a request holds its call
+OTHER = "other"  # the route of what asks for none that there is
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 SECURITY_HEADERS: Sequence[tuple[bytes, bytes]] = (
     (b"x-content-type-options", b"nosniff"),

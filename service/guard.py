@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.access import Denied
 from service.call import Call
 from service.engine import NoModel
-from service.envelope import CONTENT_POLICY, SCOPE, SECURITY_HEADERS, request_id_of
+from service.envelope import CONTENT_POLICY, OTHER, SCOPE, SECURITY_HEADERS, request_id_of
 from service.logs import log_request
 from service.metrics import IN_PROGRESS, QUEUE_WAIT, REFUSED, REQUESTS, WAITING
 from service.problems import problem
@@ -30,7 +30,6 @@ log = logging.getLogger("segue")
 # What asks the engine, and so takes its turn; all else is answered at once, however busy the engine is.
 ENGINE_PATHS = frozenset({"/recommend", "/similar", "/search", "/model"})
 BODY_PATHS = frozenset({"/recommend"})
-OTHER = "other"
 NOTHING_HERE = "there is nothing at this path; see /docs for what there is"
 PAGES = frozenset({"/docs", "/redoc"})
 UNREADY_RETRY_AFTER_S = 5

@@ -38,7 +38,7 @@ def log_request(fields: dict[str, Any]) -> None:
     """
     What `log.info("request", extra=fields)` does, and where lines are JSON without a record of `logging` in between.
 
-    That costs more than all else that is done to refuse a request, and under overload most are refused.
+    That costs about as much as all else that the application does to refuse a request, as most are under overload.
     """
     if not log.isEnabledFor(logging.INFO):
         return

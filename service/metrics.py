@@ -99,14 +99,14 @@ def describe_metrics(board: Board) -> bytes:
     registry = REGISTRY
     if DIRECTORY in os.environ:
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # it has no types
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types there
     return generate_latest(registry) + generate_latest(_only(Workers(board)))
 
 
 def forget_worker(pid: int) -> None:
     """Leave the gauges of the worker *pid*, which is gone, out of the sums; what it counted stays counted."""
     if DIRECTORY in os.environ:
-        mark_process_dead(pid)  # type: ignore[no-untyped-call]  # it has no types
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]  # the library has no types there
 
 
 def private_bytes(pid: int) -> int | None:

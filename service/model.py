@@ -136,9 +136,7 @@ class ServedModel:
             self._seen = stamp  # to verify a large model again and again would keep the machine busy
             await self._fall_back()
             self._refuse(str(error))
-        except (
-            Exception
-        ) as error:  # whatever it was may pass: it is tried again, and again after a longer and longer rest
+        except Exception as error:  # whatever it was may pass: it is tried again, after longer and longer rests
             if repr(error) != self._fault.text:
                 log.exception("the model could not be opened")
             self._fault = self._fault.again(repr(error), stamp)

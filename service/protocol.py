@@ -9,7 +9,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from service.envelope import CONTENT_POLICY, SCOPE, SECURITY_HEADERS, request_id_of
+from service.envelope import CONTENT_POLICY, OTHER, SCOPE, SECURITY_HEADERS, request_id_of
 from service.logs import log_request
 from service.metrics import REFUSED
 from service.problems import MEDIA_TYPE, describe_problem
@@ -213,10 +213,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def _say(self, status: HTTPStatus, detail: str, request_id: str | None = None) -> None:
         """Answer without the application, and close; where no call has *request_id*, this is its line in the log."""
         if request_id is None:
-            request_id = request_id_of(self.headers)
+            request_id = request_id_of(self.headers or ())  # None before the first request begins
             if self._access_log:
-                known = {"request_id": request_id, "route": "other", "status": int(status)}
-                log_request({"method": None, "duration_ms": None, **known})
+                log_request(
+                    {
+                        "request_id": request_id,
+                        "method": None,
+                        "route": OTHER,
+                        "status": int(status),
+                        "duration_ms": None,
+                    }
+                )
         body = describe_problem(status, detail)
         headers = [
             (b"content-type", MEDIA_TYPE.encode()),

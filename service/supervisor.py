@@ -102,7 +102,7 @@ def _config(settings: Settings) -> Config:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]  # any number of seconds
-        timeout_graceful_shutdown=settings.stop_within_s,  # type: ignore[arg-type]  # likewise
+        timeout_graceful_shutdown=settings.stop_within_s,  # type: ignore[arg-type]  # any number, too
     )
 
 

@@ -263,6 +263,12 @@ def test_who_says_nothing_is_closed(served: Served):
         assert until_closed(connection) == b""
 
 
+def test_empty_lines_without_end_are_refused_as_headers_are(served: Served):
+    (answer,) = served.say(b"\r\n" * MAX_HEADER_BYTES)
+
+    assert is_refusal(answer, 431)
+
+
 def test_what_never_was_a_request_has_its_line_in_the_log(served: Served, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO, "segue"):
         (answer,) = served.say(b"nonsense\r\n\r\n")
