@@ -42,10 +42,10 @@ SECURITY_HEADERS = {
 
 
 def key(name: str) -> Key:
-    rights: dict[str, list[Right]] = {"slow": ["use"]}
+    rights: dict[str, list[Right]] = {"use": ["use"], "metrics": ["metrics"], "admin": ["admin"], "slow": ["use"]}
     rate, burst = (0.001, 1) if name == "slow" else (None, 0)
     digest = sha256(KEYS[name].encode()).hexdigest()
-    return Key(name, digest, frozenset(rights.get(name, [name])), rate, burst, MADE)  # type: ignore[list-item]
+    return Key(name, digest, frozenset(rights[name]), rate, burst, MADE)
 
 
 def bearer(name: str = "use") -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from service.queue import LOOKS, WAIT_IN_OVERLOAD, WAIT_WHERE_IT_STANDS, Overloaded, Queue
 
 FOR_EVER_S = 1e6
+P = ParamSpec("P")
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -22,10 +24,15 @@ class Loop(asyncio.SelectorEventLoop):
         return self.now_s
 
 
-def playing(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Play *scene* on a loop of its own."""
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        runner.run(scene())
+def played(scene: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """A test that plays *scene* on a loop of its own."""
+
+    @wraps(scene)
+    def play(*args: P.args, **kwargs: P.kwargs) -> None:
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(scene(*args, **kwargs))
+
+    return play
 
 
 def open_queue(max_waiting: int, max_wait_s: float) -> Queue:
@@ -69,82 +76,72 @@ class Visitors:
             self.turns.append(name)
 
 
-def test_who_comes_first_has_a_turn_at_once():
-    async def scene() -> None:
-        queue = open_queue(0, FOR_EVER_S)
-        free = queue.turn()
-        with pytest.raises(StopIteration):  # without a wait
-            free.send(None)
+@played
+async def test_who_comes_first_has_a_turn_at_once():
+    queue = open_queue(0, FOR_EVER_S)
+    free = queue.turn()
+    with pytest.raises(StopIteration):  # without a wait
+        free.send(None)
 
-        assert queue.waiting == 0
-
-    playing(scene)
+    assert queue.waiting == 0
 
 
-def test_turns_are_one_at_a_time_and_first_come_first_served():
-    async def scene() -> None:
-        queue = open_queue(10, FOR_EVER_S)
-        visitors = Visitors(queue)
-        await visitors.come("a", "b", "c", "d")
-        assert (visitors.turns, queue.waiting) == (["a"], 3)
+@played
+async def test_turns_are_one_at_a_time_and_first_come_first_served():
+    queue = open_queue(10, FOR_EVER_S)
+    visitors = Visitors(queue)
+    await visitors.come("a", "b", "c", "d")
+    assert (visitors.turns, queue.waiting) == (["a"], 3)
 
-        for n_waiting in (2, 1, 0):
-            queue.done()
-            await look_around()
-            assert queue.waiting == n_waiting
-        assert visitors.turns == ["a", "b", "c", "d"]
-
-    playing(scene)
-
-
-def test_where_as_many_wait_as_may_whoever_comes_is_refused_at_once():
-    async def scene() -> None:
-        queue = open_queue(2, FOR_EVER_S)
-        visitors = Visitors(queue)
-        await visitors.come("a", "b", "c")
-        assert visitors.refused == []
-
-        await visitors.come("d", "e")
-        assert (visitors.turns, visitors.refused) == (["a"], ["d", "e"])
+    for n_waiting in (2, 1, 0):
         queue.done()
         await look_around()
-        await visitors.come("f")
-        assert (visitors.turns, visitors.refused, queue.waiting) == (["a", "b"], ["d", "e"], 2)
-
-    playing(scene)
+        assert queue.waiting == n_waiting
+    assert visitors.turns == ["a", "b", "c", "d"]
 
 
-def test_where_nobody_may_wait_whoever_comes_second_is_refused_and_the_turn_is_not_lost():
-    async def scene() -> None:
-        queue = open_queue(0, FOR_EVER_S)
-        visitors = Visitors(queue)
-        await visitors.come("a", "b")
-        queue.done()
-        await look_around()
-        await visitors.come("c")
+@played
+async def test_where_as_many_wait_as_may_whoever_comes_is_refused_at_once():
+    queue = open_queue(2, FOR_EVER_S)
+    visitors = Visitors(queue)
+    await visitors.come("a", "b", "c")
+    assert visitors.refused == []
 
-        assert (visitors.turns, visitors.refused) == (["a", "c"], ["b"])
+    await visitors.come("d", "e")
+    assert (visitors.turns, visitors.refused) == (["a"], ["d", "e"])
+    queue.done()
+    await look_around()
+    await visitors.come("f")
+    assert (visitors.turns, visitors.refused, queue.waiting) == (["a", "b"], ["d", "e"], 2)
 
-    playing(scene)
+
+@played
+async def test_where_nobody_may_wait_whoever_comes_second_is_refused_and_the_turn_is_not_lost():
+    queue = open_queue(0, FOR_EVER_S)
+    visitors = Visitors(queue)
+    await visitors.come("a", "b")
+    queue.done()
+    await look_around()
+    await visitors.come("c")
+
+    assert (visitors.turns, visitors.refused) == (["a", "c"], ["b"])
 
 
-def test_who_waits_too_long_is_refused_and_nobody_before():
-    async def scene() -> None:
-        visitors = Visitors(open_queue(10, 5.0))
-        await visitors.come("a", "b")
-        pass_time(3)
-        await visitors.come("c")
-        assert visitors.refused == []
+@played
+async def test_who_waits_too_long_is_refused_and_nobody_before():
+    visitors = Visitors(open_queue(10, 5.0))
+    await visitors.come("a", "b")
+    pass_time(3)
+    await visitors.come("c")
+    assert visitors.refused == []
 
-        pass_time(3)
-        await look_around()
-        assert visitors.refused == ["b"]
+    pass_time(3)
+    await look_around()
+    assert visitors.refused == ["b"]
 
-        pass_time(3)
-        await look_around()
-        assert (visitors.turns, visitors.refused) == (["a"], ["b", "c"])
-
-    playing(scene)
+    pass_time(3)
+    await look_around()
+    assert (visitors.turns, visitors.refused) == (["a"], ["b", "c"])
 
 
 async def offer(queue: Queue, turns: int, length_s: float, every_s: float) -> None:
@@ -158,193 +155,170 @@ async def offer(queue: Queue, turns: int, length_s: float, every_s: float) -> No
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
-def test_as_long_as_less_comes_than_can_be_done_a_burst_may_wait(share: float):
-    async def scene() -> None:
-        queue = open_queue(10, FOR_EVER_S)
-        await offer(queue, 200, 0.01, 0.01 / share)
-        visitors = Visitors(queue)
-        await visitors.come("turn", *map(str, range(20)))
+@played
+async def test_as_long_as_less_comes_than_can_be_done_a_burst_may_wait(share: float):
+    queue = open_queue(10, FOR_EVER_S)
+    await offer(queue, 200, 0.01, 0.01 / share)
+    visitors = Visitors(queue)
+    await visitors.come("turn", *map(str, range(20)))
 
-        assert (queue.waiting, len(visitors.refused)) == (10, 10)
-
-    playing(scene)
+    assert (queue.waiting, len(visitors.refused)) == (10, 10)
 
 
-def test_a_turn_that_took_long_once_is_no_overload():
-    async def scene() -> None:
-        queue = open_queue(10, FOR_EVER_S)
-        await offer(queue, 200, 0.01, 0.05)
-        await offer(queue, 1, 5.0, 5.0)
-        await offer(queue, 20, 0.01, 0.02)
-        visitors = Visitors(queue)
-        await visitors.come("turn", *map(str, range(10)))
+@played
+async def test_a_turn_that_took_long_once_is_no_overload():
+    queue = open_queue(10, FOR_EVER_S)
+    await offer(queue, 200, 0.01, 0.05)
+    await offer(queue, 1, 5.0, 5.0)
+    await offer(queue, 20, 0.01, 0.02)
+    visitors = Visitors(queue)
+    await visitors.come("turn", *map(str, range(10)))
 
-        assert (queue.waiting, visitors.refused) == (10, [])
-
-    playing(scene)
+    assert (queue.waiting, visitors.refused) == (10, [])
 
 
-def test_under_overload_one_may_wait_and_soon_after_it_a_burst_again():
-    async def scene() -> None:
-        queue = open_queue(10, FOR_EVER_S)
-        await offer(queue, 200, 0.01, 0.02)
-        visitors = Visitors(queue)
-        await visitors.come("turn")
-        for number in range(150):  # each hundredth of a second three come, and one turn is done
-            await visitors.come(f"a{number}", f"b{number}", f"c{number}")
-            pass_time(0.01)
-            queue.done()
-            await look_around()
-            if number > 50:
-                assert queue.waiting == 0
-        assert len(visitors.refused) > 200
-        await visitors.come("d", "e")
-        assert queue.waiting == WAIT_IN_OVERLOAD
-
-        for _ in range(2):
-            queue.done()
-            await look_around()
-        pass_time(1)
-        await visitors.come("turn", *map(str, range(20)))
-        assert queue.waiting == 10
-
-    playing(scene)
-
-
-def test_where_a_queue_stands_few_may_wait_until_it_was_empty():
-    async def scene() -> None:
-        queue = open_queue(10, FOR_EVER_S)
-        visitors = Visitors(queue)
-        await visitors.come("turn", "a", "b", "c")
-        for number in range(30):  # each hundredth of a second one comes, and one turn is done
-            pass_time(0.01)
-            queue.done()
-            await visitors.come(str(number))
-            assert bool(visitors.refused) == (number >= 24)
-            if number > 25:
-                assert queue.waiting in (WAIT_WHERE_IT_STANDS - 1, WAIT_WHERE_IT_STANDS)
-
-        for _ in range(WAIT_WHERE_IT_STANDS + 1):
-            queue.done()
-            await look_around()
-        await visitors.come("turn", *map(str, range(20)))
-        assert queue.waiting == 10
-
-    playing(scene)
-
-
-def test_where_nobody_may_wait_nobody_may_under_overload():
-    async def scene() -> None:
-        queue = open_queue(0, FOR_EVER_S)
-        await offer(queue, 200, 0.01, 0.01)
-        visitors = Visitors(queue)
-        await visitors.come("turn", *map(str, range(100)))
-
-        assert len(visitors.refused) == 100
-
-    playing(scene)
-
-
-def test_a_turn_that_came_in_time_is_not_taken_back():
-    async def scene() -> None:
-        queue = open_queue(10, 5.0)
-        visitors = Visitors(queue)
-        await visitors.come("a", "b")
+@played
+async def test_under_overload_one_may_wait_and_soon_after_it_a_burst_again():
+    queue = open_queue(10, FOR_EVER_S)
+    await offer(queue, 200, 0.01, 0.02)
+    visitors = Visitors(queue)
+    await visitors.come("turn")
+    for number in range(150):  # each hundredth of a second three come, and one turn is done
+        await visitors.come(f"a{number}", f"b{number}", f"c{number}")
+        pass_time(0.01)
         queue.done()
         await look_around()
-        pass_time(100)
+        if number > 50:
+            assert queue.waiting == 0
+    assert len(visitors.refused) > 200
+    await visitors.come("d", "e")
+    assert queue.waiting == WAIT_IN_OVERLOAD
+
+    for _ in range(2):
+        queue.done()
         await look_around()
+    pass_time(1)
+    await visitors.come("turn", *map(str, range(20)))
+    assert queue.waiting == 10
 
-        assert (visitors.turns, visitors.refused) == (["a", "b"], [])
 
-    playing(scene)
+@played
+async def test_where_a_queue_stands_few_may_wait_until_it_was_empty():
+    queue = open_queue(10, FOR_EVER_S)
+    visitors = Visitors(queue)
+    await visitors.come("turn", "a", "b", "c")
+    for number in range(30):  # each hundredth of a second one comes, and one turn is done
+        pass_time(0.01)
+        queue.done()
+        await visitors.come(str(number))
+        assert bool(visitors.refused) == (number >= 24)
+        if number > 25:
+            assert queue.waiting in (WAIT_WHERE_IT_STANDS - 1, WAIT_WHERE_IT_STANDS)
+
+    for _ in range(WAIT_WHERE_IT_STANDS + 1):
+        queue.done()
+        await look_around()
+    await visitors.come("turn", *map(str, range(20)))
+    assert queue.waiting == 10
 
 
-def test_a_turn_is_handed_on_only_after_the_loop_has_looked_around_several_times():
+@played
+async def test_where_nobody_may_wait_nobody_may_under_overload():
+    queue = open_queue(0, FOR_EVER_S)
+    await offer(queue, 200, 0.01, 0.01)
+    visitors = Visitors(queue)
+    await visitors.come("turn", *map(str, range(100)))
+
+    assert len(visitors.refused) == 100
+
+
+@played
+async def test_a_turn_that_came_in_time_is_not_taken_back():
+    queue = open_queue(10, 5.0)
+    visitors = Visitors(queue)
+    await visitors.come("a", "b")
+    queue.done()
+    await look_around()
+    pass_time(100)
+    await look_around()
+
+    assert (visitors.turns, visitors.refused) == (["a", "b"], [])
+
+
+@played
+async def test_a_turn_is_handed_on_only_after_the_loop_has_looked_around_several_times():
     """Else a busy engine would never let the loop read what came, accept who connects, or answer for health."""
+    queue, looks = open_queue(10, FOR_EVER_S), 0
+    visitors = Visitors(queue)
+    await visitors.come("a", "b")
+    queue.done()
+    while visitors.turns == ["a"]:
+        looks += 1
+        await asyncio.sleep(0)
 
-    async def scene() -> None:
-        queue, looks = open_queue(10, FOR_EVER_S), 0
-        visitors = Visitors(queue)
-        await visitors.come("a", "b")
-        queue.done()
-        while visitors.turns == ["a"]:
-            looks += 1
-            await asyncio.sleep(0)
-
-        assert visitors.turns == ["a", "b"]
-        assert looks > LOOKS
-
-    playing(scene)
+    assert visitors.turns == ["a", "b"]
+    assert looks > LOOKS
 
 
-def test_who_comes_between_two_turns_queues_up_and_does_not_slip_in():
-    async def scene() -> None:
-        queue = open_queue(10, FOR_EVER_S)
-        visitors = Visitors(queue)
-        await visitors.come("a", "b")
-        queue.done()
-        late = queue.turn()
-        late.send(None)  # it waits, although nobody has the turn at this moment
-        await look_around()
-        assert (visitors.turns, queue.waiting) == (["a", "b"], 1)
+@played
+async def test_who_comes_between_two_turns_queues_up_and_does_not_slip_in():
+    queue = open_queue(10, FOR_EVER_S)
+    visitors = Visitors(queue)
+    await visitors.come("a", "b")
+    queue.done()
+    late = queue.turn()
+    late.send(None)  # it waits, although nobody has the turn at this moment
+    await look_around()
+    assert (visitors.turns, queue.waiting) == (["a", "b"], 1)
 
-        queue.done()
-        await look_around()
-        with pytest.raises(StopIteration):
-            late.send(None)
-
-    playing(scene)
+    queue.done()
+    await look_around()
+    with pytest.raises(StopIteration):
+        late.send(None)
 
 
-def test_who_leaves_while_waiting_is_passed_over():
-    async def scene() -> None:
-        queue = open_queue(10, FOR_EVER_S)
-        visitors = Visitors(queue)
-        await visitors.come("a", "b", "c")
-        visitors.tasks["b"].cancel()
-        await look_around()
-        assert queue.waiting == 1
+@played
+async def test_who_leaves_while_waiting_is_passed_over():
+    queue = open_queue(10, FOR_EVER_S)
+    visitors = Visitors(queue)
+    await visitors.come("a", "b", "c")
+    visitors.tasks["b"].cancel()
+    await look_around()
+    assert queue.waiting == 1
 
-        queue.done()
-        await look_around()
-        assert visitors.turns == ["a", "c"]
-
-    playing(scene)
+    queue.done()
+    await look_around()
+    assert visitors.turns == ["a", "c"]
 
 
-def test_who_leaves_in_the_moment_of_getting_a_turn_hands_it_on():
-    async def scene() -> None:
-        queue = open_queue(10, FOR_EVER_S)
-        visitors = Visitors(queue)
-        await visitors.come("a", "b", "c")
-        queue.done()
-        # By then the turn is b's, who does not know it yet.
-        asyncio.get_running_loop().call_soon(visitors.tasks["b"].cancel)
-        await look_around()
+@played
+async def test_who_leaves_in_the_moment_of_getting_a_turn_hands_it_on():
+    queue = open_queue(10, FOR_EVER_S)
+    visitors = Visitors(queue)
+    await visitors.come("a", "b", "c")
+    queue.done()
+    # By then the turn is b's, who does not know it yet.
+    asyncio.get_running_loop().call_soon(visitors.tasks["b"].cancel)
+    await look_around()
 
-        assert visitors.tasks["b"].cancelled()
-        assert visitors.turns == ["a", "c"]
-
-    playing(scene)
+    assert visitors.tasks["b"].cancelled()
+    assert visitors.turns == ["a", "c"]
 
 
-def test_who_leaves_in_the_moment_of_being_refused_takes_no_turn_along():
-    async def scene() -> None:
-        queue = open_queue(10, 5.0)
-        visitors = Visitors(queue)
-        await visitors.come("a", "b")
-        pass_time(10)
-        asyncio.get_running_loop().call_soon(lambda: asyncio.get_running_loop().call_soon(visitors.tasks["b"].cancel))
-        await look_around()
-        assert queue.waiting == 0
+@played
+async def test_who_leaves_in_the_moment_of_being_refused_takes_no_turn_along():
+    queue = open_queue(10, 5.0)
+    visitors = Visitors(queue)
+    await visitors.come("a", "b")
+    pass_time(10)
+    asyncio.get_running_loop().call_soon(lambda: asyncio.get_running_loop().call_soon(visitors.tasks["b"].cancel))
+    await look_around()
+    assert queue.waiting == 0
 
-        queue.done()
-        await look_around()
-        await visitors.come("c")
-        assert visitors.turns == ["a", "c"]
-
-    playing(scene)
+    queue.done()
+    await look_around()
+    await visitors.come("c")
+    assert visitors.turns == ["a", "c"]
 
 
 STEPS = st.lists(
@@ -356,56 +330,68 @@ STEPS = st.lists(
 )
 
 
-@given(STEPS, st.integers(0, 3))
-def test_whatever_happens_one_holds_the_turn_at_most_and_in_the_end_it_is_free(
-    steps: list[tuple[str, int]], max_waiting: int
-):
-    async def scene() -> None:
-        queue, holding = open_queue(max_waiting, 5.0), 0
-        release: list[asyncio.Event] = []
-        tasks: list[asyncio.Task[str]] = []
+class Crowd:
+    """Many who ask for a turn, hold it until they are told to end it, and may leave at any moment."""
 
-        async def visit() -> str:
-            nonlocal holding
-            try:
-                await queue.turn()
-            except Overloaded:
-                return "refused"
-            holding += 1
-            assert holding == 1
-            release.append(asyncio.Event())
-            try:
-                await release[-1].wait()
-            finally:
-                holding -= 1
-                queue.done()
-            return "answered"
+    def __init__(self, queue: Queue):
+        self._queue = queue
+        self._ends: list[asyncio.Event] = []
+        self.tasks: list[asyncio.Task[str]] = []
+        self.holding = 0
 
-        for what, which in steps:
-            match what:
-                case "come":
-                    tasks.append(asyncio.create_task(visit()))
-                case "done" if release:
-                    release[-1].set()
-                case "look":
-                    await look_around()
-                case "tick":
-                    await asyncio.sleep(0)
-                case "pass":
-                    pass_time(3)
-                case "leave" if which < len(tasks):
-                    tasks[which].cancel()
-            assert queue.waiting <= max_waiting
-        for _ in range(2 * len(tasks)):  # each that gets a turn ends it
-            for event in release:
+    async def do(self, what: str, which: int) -> None:
+        match what:
+            case "come":
+                self.tasks.append(asyncio.create_task(self._visit()))
+            case "done" if self._ends:
+                self._ends[-1].set()
+            case "look":
+                await look_around()
+            case "tick":
+                await asyncio.sleep(0)
+            case "pass":
+                pass_time(3)
+            case "leave" if which < len(self.tasks):
+                self.tasks[which].cancel()
+
+    async def end(self) -> None:
+        """Have each that gets a turn end it."""
+        for _ in range(2 * len(self.tasks)):
+            for event in self._ends:
                 event.set()
             await look_around()
 
-        assert all(task.done() for task in tasks)
-        assert all(task.cancelled() or task.result() in ("answered", "refused") for task in tasks)
-        assert (queue.waiting, holding) == (0, 0)
-        free = queue.turn()
-        with pytest.raises(StopIteration):  # at once, without a wait
-            free.send(None)
+    async def _visit(self) -> str:
+        try:
+            await self._queue.turn()
+        except Overloaded:
+            return "refused"
+        self.holding += 1
+        assert self.holding == 1
+        self._ends.append(asyncio.Event())
+        try:
+            await self._ends[-1].wait()
+        finally:
+            self.holding -= 1
+            self._queue.done()
+        return "answered"
 
-    playing(scene)
+
+@given(STEPS, st.integers(0, 3))
+@played
+async def test_whatever_happens_one_holds_the_turn_at_most_and_in_the_end_it_is_free(
+    steps: list[tuple[str, int]], max_waiting: int
+):
+    queue = open_queue(max_waiting, 5.0)
+    crowd = Crowd(queue)
+    for what, which in steps:
+        await crowd.do(what, which)
+        assert queue.waiting <= max_waiting
+    await crowd.end()
+
+    assert all(task.done() for task in crowd.tasks)
+    assert all(task.cancelled() or task.result() in ("answered", "refused") for task in crowd.tasks)
+    assert (queue.waiting, crowd.holding) == (0, 0)
+    free = queue.turn()
+    with pytest.raises(StopIteration):  # at once, without a wait
+        free.send(None)
