@@ -29,7 +29,7 @@ demo: $(DEMO)/models/CURRENT ## train on a synthetic world and serve it on port 
 	SEGUE_MODELS=$(DEMO)/models $(BIN)/python -m service
 
 test: install ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 lint: install ## check style and types
 	$(BIN)/ruff format --check .

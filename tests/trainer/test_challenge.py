@@ -22,7 +22,7 @@ from trainer.errors import BadInput
 from trainer.intake import read_dataset
 from trainer.sources import Playlist, Track, read
 
-DAMAGED_GZIP = gzip.compress(b'{"playlists": []}')[:10] + b"\xff" * 9
+DAMAGED_GZIP = gzip.compress(b'{"playlists": []}', mtime=0)[:10] + b"\xff" * 9
 
 
 def a_dataset(*lengths: int, title: str = "t") -> Dataset:
