@@ -34,7 +34,7 @@ import numpy as np
 from bench_engine import K, playlists_of_30
 from load import Load, Records, accepted, milliseconds, percentile, prepare, run, statuses
 from machine import describe_machine
-from reliability import Report, Service, private_memory
+from reliability import Report, Service, metric, private_memory, until
 
 from service.engine import Store
 from trainer.config import Configs
@@ -162,10 +162,16 @@ def find_sustainable_rate(service: Service, requests: Sequence[bytes], most: flo
 
 
 def probe(service: Service, requests: Sequence[bytes], rate: float, seconds: float) -> Records:
-    time.sleep(1.0)  # what the probe before left is not to count in this one
+    # What the probe before left is not to count in this one.
+    until(lambda: in_progress(service) <= 1, 10, "what was asked before to be answered")
     records = opened(service, requests, rate, seconds)
     print(f"  {rate:6.0f}/s for {seconds:2.0f} s: {outcome(records)}", flush=True)
     return records
+
+
+def in_progress(service: Service) -> float:
+    """How many requests are being answered, the question for it among them."""
+    return metric(service.ask("GET", "/metrics").body.decode(), "segue_requests_in_progress")
 
 
 def sustains(records: Records) -> bool:

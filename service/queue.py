@@ -11,7 +11,6 @@ OVERLOAD, WAIT_IN_OVERLOAD = 1.25, 1  # enough that the engine need not stand st
 MEMORY_S = 0.25  # after which a turn that was offered counts for 1/e
 STANDS_AFTER_S, WAIT_WHERE_IT_STANDS = 0.25, 2
 LEARNT, LEAST_TURN_S = 0.05, 0.001  # of the length of the last turn
-LOOKS = 4  # of the loop around, between two turns: uvloop accepts one connection in each
 
 
 class Overloaded(Exception):
@@ -22,8 +21,8 @@ class Queue:
     """
     The turns of one worker's requests at its engine.
 
-    The engine computes on the thread of the event loop: in between two turns the loop reads what came, refuses what
-    is too much, and answers what needs no engine. First come, first served: the newest first would be faster under
+    The engine computes on the thread of the event loop, in steps: after each the loop reads what came, refuses what is
+    too much, and answers what needs no engine. First come, first served: the newest first would be faster under
     overload, and would starve some as soon as a few ask at once.
 
     A queue is there to take up bursts, and *max_waiting* may wait in one. A queue that stands only makes everybody late
@@ -66,7 +65,7 @@ class Queue:
         took_s = min(self._clock() - self._begun_s, 2 * self._turn_s)
         self._turn_s = max(self._turn_s + (took_s - self._turn_s) * LEARNT, LEAST_TURN_S)
         # The next begins after the loop has looked around: what has come by now is to queue up, not to slip in.
-        asyncio.get_running_loop().call_soon(self._look_around, LOOKS)
+        asyncio.get_running_loop().call_soon(self._next)
 
     def _note_arrival(self) -> float:
         """The load that was offered until now; a turn is added to it."""
@@ -99,12 +98,6 @@ class Queue:
             raise
         finally:
             timer.cancel()
-
-    def _look_around(self, times: int) -> None:
-        if times and self._waiting:
-            asyncio.get_running_loop().call_soon(self._look_around, times - 1)
-        else:
-            self._next()
 
     def _next(self) -> None:
         while self._waiting:

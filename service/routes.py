@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
 from service.call import call_of, lent_recommender
-from service.engine import Playlist, Plays, Unknown
+from service.engine import Playlist, Plays, Recommendation, Steps, Unknown
 from service.metrics import CONTENT_TYPE, SEEDS, describe_metrics
 from service.parts import parts_of
 from service.problems import problem
@@ -37,6 +37,7 @@ from service.schemas import (
 )
 
 Schema = TypeVar("Schema", bound=BaseModel)
+Made = TypeVar("Made")
 Responses = dict[int | str, dict[str, Any]]
 
 RELOADED_WITHIN_S = 15.0
@@ -104,7 +105,10 @@ async def recommend(request: Request) -> Response:
     recommender = lent_recommender(request)
     kind = body.kind or recommender.kind
     playlist = Playlist(body.tracks, [_mention(artist) for artist in body.artists], body.title, body.exclude)
-    (answer,) = (recommender.recommend if kind == "tracks" else recommender.recommend_artists)([playlist], body.k)
+    in_steps: Callable[..., Steps[list[Recommendation[Any]]]] = (
+        recommender.recommend_in_steps if kind == "tracks" else recommender.recommend_artists_in_steps
+    )
+    (answer,) = await _take(in_steps([playlist], body.k))
     call_of(request).strategy = answer.strategy
     _count_seeds(body, answer.unknown)
     return Answer(
@@ -213,6 +217,16 @@ async def reload(request: Request) -> Response:
         {"pid": post.pid, "status": post.standing.status, "model": post.standing.version} for post in parts.board.read()
     ]
     return Answer({"status": standing.status, "model": standing.version, "reason": standing.reason, "workers": workers})
+
+
+async def _take(steps: Steps[Made]) -> Made:
+    """Take *steps*, and let the loop look around after each: what came meanwhile is not to wait for the last."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast(Made, end.value)
+        await asyncio.sleep(0)
 
 
 def _mention(artist: str | ArtistPlays) -> str | Plays:

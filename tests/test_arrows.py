@@ -48,19 +48,20 @@ MAY_IMPORT: dict[str, set[str]] = {
         "access", "blocklist", "board", "metrics", "model", "settings", "watched")},
     "service/watched.py": set(),
     "service/engine/__init__.py": {f"service.engine.{name}" for name in (
-        "artifacts", "catalogue", "errors", "features", "foldin", "recommender", "store")},
+        "artifacts", "catalogue", "errors", "features", "foldin", "recommender", "steps", "store")},
     "service/engine/errors.py": set(),
     "service/engine/features.py": {"numpy"},
     "service/engine/foldin.py": {"numpy", "scipy", "service.engine.errors"},
     "service/engine/blocklist.py": {"numpy", "service.engine.artifacts"},
-    "service/engine/retrieval.py": {"numpy", "annoy", "service.engine.errors"},
+    "service/engine/retrieval.py": {"numpy", "annoy", "service.engine.errors", "service.engine.steps"},
+    "service/engine/steps.py": set(),
     "service/engine/catalogue.py": {"service.engine.errors", "service.engine.features"},
     "service/engine/artifacts.py": {"numpy", *(f"service.engine.{name}" for name in (
         "catalogue", "errors", "features", "files", "foldin", "retrieval"))},
     "service/engine/files.py": {"numpy"},
     "service/engine/store.py": {f"service.engine.{name}" for name in ("artifacts", "errors", "files")},
     "service/engine/recommender.py": {"numpy", *(f"service.engine.{name}" for name in (
-        "artifacts", "blocklist", "catalogue", "errors", "features", "foldin", "retrieval"))},
+        "artifacts", "blocklist", "catalogue", "errors", "features", "foldin", "retrieval", "steps"))},
     "trainer/__init__.py": set(),
     "trainer/__main__.py": {"service.engine", *(f"trainer.{name}" for name in (
         "config", "errors", "pipeline", "sources.listeners", "sources.synthetic", "threads", "tune", "versions"))},

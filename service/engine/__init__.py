@@ -21,6 +21,7 @@ from service.engine.errors import (
 from service.engine.features import WEIGHTINGS, Features, FeatureSpace, Ragged, Weighting, Weights
 from service.engine.foldin import fold_in, gram_matrix
 from service.engine.recommender import Playlist, Plays, Recommendation, Recommender, ScoredArtist, ScoredTrack, Unknown
+from service.engine.steps import Steps, finish
 from service.engine.store import Store, new_version
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "ScoredArtist",
     "ScoredTrack",
     "Shape",
+    "Steps",
     "Store",
     "StoreBusy",
     "StoreChanged",
@@ -59,6 +61,7 @@ __all__ = [
     "UnsupportedFormat",
     "Weighting",
     "Weights",
+    "finish",
     "fold_in",
     "gram_matrix",
     "new_version",

@@ -16,6 +16,7 @@ from service.engine.errors import ModelClosed, PlaylistError, UnknownSeed
 from service.engine.features import Features, Ragged
 from service.engine.foldin import fold_in
 from service.engine.retrieval import search_exactly, search_neighbours_exactly, unit
+from service.engine.steps import Steps, finish
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -216,11 +217,17 @@ class Recommender:
             playlists: the playlists; one alone is a batch of one.
             k: how many tracks each is given, 1 or more.
         """
+        return finish(self.recommend_in_steps(playlists, k))
+
+    def recommend_in_steps(self, playlists: Sequence[Playlist], k: int) -> Steps[list[Recommendation[ScoredTrack]]]:
+        """Do what `recommend` does, in steps of a few milliseconds for one playlist."""
         catalogue = self.artifacts.catalogue
         seeds = [self._find(playlist) for playlist in playlists]
         excluded = (catalogue.track_rows(playlist.exclude)[0] for playlist in playlists)
         barred = [sorted({*seed.tracks, *rows}) for seed, rows in zip(seeds, excluded, strict=True)]
-        rankings = self._rank("tracks", seeds, barred, k)
+        yield
+        rankings = yield from self._rank("tracks", seeds, barred, k)
+        yield
         tracks = catalogue.tracks(_distinct_rows(rankings))
         return [
             Recommendation(_strategy(ranking), seed.unknown, _scored(ranking, tracks))
@@ -233,11 +240,19 @@ class Recommender:
 
         Otherwise as `recommend`.
         """
+        return finish(self.recommend_artists_in_steps(playlists, k))
+
+    def recommend_artists_in_steps(
+        self, playlists: Sequence[Playlist], k: int
+    ) -> Steps[list[Recommendation[ScoredArtist]]]:
+        """Do what `recommend_artists` does, in steps."""
         catalogue = self.artifacts.catalogue
         seeds = [self._find(playlist) for playlist in playlists]
         excluded = (catalogue.artist_rows(playlist.exclude)[0] for playlist in playlists)
         barred = [sorted({*self._artists_of(seed), *rows}) for seed, rows in zip(seeds, excluded, strict=True)]
-        rankings = self._rank("artists", seeds, barred, k)
+        yield
+        rankings = yield from self._rank("artists", seeds, barred, k)
+        yield
         artists = catalogue.artists(_distinct_rows(rankings))
         return [
             Recommendation(_strategy(ranking), seed.unknown, _scored_artists(ranking, artists))
@@ -371,21 +386,22 @@ class Recommender:
         rows: list[int] = popular[:: max(len(popular) // WARM_SEEDS, 1)][:WARM_SEEDS].tolist()
         return rows
 
-    def _rank(self, kind: Kind, seeds: Sequence[_Seeds], barred: Sequence[list[int]], k: int) -> list[_Ranking]:
+    def _rank(self, kind: Kind, seeds: Sequence[_Seeds], barred: Sequence[list[int]], k: int) -> Steps[list[_Ranking]]:
         features, allowed = self._weigh(seeds), self._allowed[kind]
         known = [index for index in range(len(seeds)) if len(features[index][0])]
-        best = iter(self._rank_folded(kind, features, known, [barred[index] for index in known], k))
+        folded = yield from self._rank_folded(kind, features, known, [barred[index] for index in known], k)
+        best = iter(folded)
         answerable = set(known)
         return [next(best) if i in answerable else _rank_popular(allowed, rows, k) for i, rows in enumerate(barred)]
 
     def _rank_folded(
         self, kind: Kind, features: Features, known: Sequence[int], barred: Sequence[list[int]], k: int
-    ) -> list[_Ranking]:
+    ) -> Steps[list[_Ranking]]:
         if not known:
             return []
         candidates = self.artifacts.candidates[kind]
         queries = np.stack([self._solve(features, index) for index in known])
-        found = search_exactly(queries, candidates.ranking, k, barred, self._allowed[kind].blocked)
+        found = yield from search_exactly(queries, candidates.ranking, k, barred, self._allowed[kind].blocked)
         return [
             _order(candidates, rows, candidates.ranking.score(rows, query), k)
             for query, rows in zip(queries, found, strict=True)

@@ -18,6 +18,7 @@ from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
 from service.engine.errors import ModelClosed
+from service.engine.steps import Steps
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -26,6 +27,7 @@ Mask = NDArray[np.bool_]
 BLOCK_ROWS = 4096
 FIRST_BLOCK_ROWS = 4096
 BLOCK_PRODUCTS = 1 << 20  # a block has no more products than this over all queries
+STEP_ROWS = 1 << 16  # nor more rows: it is a step, which is to take few milliseconds
 LEAST = float(np.finfo(np.float32).min)
 TIE = 1e-5  # cosines nearer to each other than this are the same, up to rounding
 NO_ROWS: Rows = np.empty(0, np.int64)
@@ -160,13 +162,14 @@ def search_exactly(
     k: int,
     excluded: Sequence[Sequence[int]],
     blocked: Mask | None = None,
-) -> list[Rows]:
+) -> Steps[list[Rows]]:
     """
     Find, for each query, every row that can be among its best *k* by inner product.
 
     Rows come by falling norm, so a query is done where |query| * |row| cannot reach its k-th score any more; and of
     the rows before that, the leading axes alone already rule out most. Queries are asked together, one matrix product
-    for each block of rows, each query leaving when it is done; blocks grow, and end where the last query is done.
+    for each block of rows, each query leaving when it is done; blocks grow, and end where the last query is done. A
+    block is a step.
 
     Args:
         queries: float32, shape (n_queries, n_factors).
@@ -176,8 +179,8 @@ def search_exactly(
         blocked: bool, shape (n_rows,). The rows that no query must be given; None where there are none.
 
     Returns:
-        For each query int64 row numbers in no order: at least its best *k* and those tied with them up to rounding,
-        or all rows that are neither excluded nor blocked where there are no more than *k*.
+        In steps. For each query int64 row numbers in no order: at least its best *k* and those tied with them up to
+        rounding, or all rows that are neither excluded nor blocked where there are no more than *k*.
     """
     if not len(vectors):
         return [NO_ROWS] * len(queries)
@@ -195,7 +198,8 @@ def search_exactly(
             pools[query].add(scores, start)
             ends[query] = pools[query].end()
         active, start = [query for query in active if ends[query] > stop], stop
-        size = min(4 * size, max(FIRST_BLOCK_ROWS, BLOCK_PRODUCTS // max(len(active), 1)))
+        size = min(4 * size, STEP_ROWS, max(FIRST_BLOCK_ROWS, BLOCK_PRODUCTS // max(len(active), 1)))
+        yield
     return [pool.rows for pool in pools]
 
 

@@ -278,7 +278,8 @@ def outcome(data: Path, bases: list[Path], tmp_path_factory: pytest.TempPathFact
             service.signal(signal.SIGTERM)
             # As whatever sends it requests would: what is not ready is not asked any more.
             unready_after_s = until(lambda: service.ask("GET", "/health/ready").status == 503, DRAIN_S, "unready", 0.02)
-            time.sleep(0.3)  # the load goes on for a little while
+            seen = answers.given.total()
+            until(lambda: answers.given.total() > seen + RATE / 10, DRAIN_S, "more answers while it drains")
         finally:
             records = load.stop()
         exit_code = service.wait(STOP_WITHIN_S + 10)
@@ -377,6 +378,18 @@ def test_a_stop_under_load_loses_nothing_and_ends_by_itself(outcome: Outcome):
     assert within
 
 
+def in_progress(service: Service) -> float:
+    return metric(service.ask("GET", "/metrics").body.decode(), "segue_requests_in_progress")
+
+
+def is_listening(service: Service) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", service.port), timeout=10).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def half_sent(service: Service, n: int) -> Iterator[list[socket.socket]]:
     """Connections that have each sent a request but for the end of its body."""
@@ -384,7 +397,7 @@ def half_sent(service: Service, n: int) -> Iterator[list[socket.socket]]:
     try:
         for each in sockets:
             each.sendall(prepare("POST", "/recommend", {"title": "chill", "k": 5})[:-5])
-        time.sleep(0.5)
+        until(lambda: in_progress(service) >= n, 10, "all to have begun")
         yield sockets
     finally:
         for each in sockets:
@@ -397,10 +410,11 @@ def test_a_request_that_came_before_the_stop_is_answered(bases: list[Path], tmp_
     rest = prepare("POST", "/recommend", {"title": "chill", "k": 5})[-5:]
 
     # They come at once, which is no reason to refuse them here.
-    with Service(store.root, workers=WORKERS, drain_s=0, stop_within_s=10, max_wait_s=5) as service:
+    settings = {"workers": WORKERS, "drain_s": 0, "stop_within_s": 10, "max_waiting": 100, "max_wait_s": 5}
+    with Service(store.root, **settings) as service:
         with half_sent(service, 20) as sockets:
             service.signal(signal.SIGTERM)
-            time.sleep(0.5)
+            until(lambda: not is_listening(service), 5, "nobody else to be let in")
             for each in sockets:
                 each.sendall(rest)
             answers = [each.recv(65536) for each in sockets]
@@ -422,6 +436,56 @@ def test_who_never_ends_a_request_is_not_waited_for_beyond_the_deadline(bases: l
     assert 1.5 < took < 5
 
 
+class Reloads:
+    """
+    A service that takes up one version after another, and what its workers hold meanwhile.
+
+    Attributes:
+        took_s: from when each version was asked for until all workers served it.
+        memory: the private memory of each worker after each reload, in bytes.
+    """
+
+    def __init__(self, campaign: Campaign, requests: list[bytes]):
+        self._campaign, self._service, self._requests = campaign, campaign.service, requests
+        self.took_s: list[float] = []
+        self.memory: dict[int, list[int]] = {pid: [] for pid in self._service.workers()}
+
+    def reload(self) -> None:
+        """Publish the next version, have it served, by one way or the other, and ask it."""
+        number, campaign = len(self.took_s), self._campaign
+        version = publish(campaign.store, campaign.bases[(number + 1) % len(campaign.bases)])
+        started = time.monotonic()
+        if number % 2:
+            self._service.signal(signal.SIGHUP)
+        else:
+            reply = self._service.ask("POST", "/admin/reload", headers=campaign.keys.admin, timeout_s=30)
+            assert reply.status == 200, reply.body
+        until(lambda: campaign.serving(version, "ready"), 30, f"reload {number + 1} to {version}", every_s=0.02)
+        self.took_s.append(time.monotonic() - started)
+        answered = run(Load(self._service.port, self._requests).closed(2, 0.2))
+        assert set(statuses(answered)) == {200}, statuses(answered)
+        for pid, samples in self.memory.items():
+            samples.append(private_memory(pid))
+        if number % 10 == 9:
+            campaign.store.prune(3)
+            shown = ", ".join(f"{samples[-1] / 2**20:.1f}" for samples in self.memory.values())
+            print(f"\n  {number + 1} reloads: {shown} MiB", end="", flush=True)
+
+    def tell(self, report: Report) -> None:
+        """Add to the *report* how long they took and what was held in the end."""
+        figure = f"{statistics.median(self.took_s):.2f} and {max(self.took_s):.2f} s"
+        report.add("asked for to served by all, median and most", figure)
+        for place, samples in enumerate(self.memory.values()):
+            settled, last = samples[SETTLED - 3 : SETTLED + 2], samples[-5:]
+            before, after = (statistics.median(part) / 2**20 for part in (settled, last))
+            report.add(
+                f"private memory of worker {place + 1}: after {SETTLED} reloads, after {RELOADS}",
+                f"{before:.1f} and {after:.1f} MiB, {after / before - 1:+.1%}",
+                f"< {GROWTH:.0%} more",
+                after / before - 1 < GROWTH,
+            )
+
+
 def test_a_hundred_reloads_give_back_what_they_held(data: Path, bases: list[Path], tmp_path: Path):
     """On demand alone, by SIGHUP and by POST /admin/reload in turn, as nothing else is looked for in an hour."""
     store, keys = Store(tmp_path / "models"), make_keys(tmp_path / "keys")
@@ -429,49 +493,21 @@ def test_a_hundred_reloads_give_back_what_they_held(data: Path, bases: list[Path
     recommender = Recommender.open(bases[0])
     requests = [ask.prepared(keys.use) for ask in mixed_asks(recommender, 100)]
     recommender.close()
-    report = Report("reloads", f"SEGUE_CHAOS_S={SECONDS:g} make test-chaos", data.name)
     # What a busy machine makes wait is not to be refused here: this is about memory.
     settings = {"workers": WORKERS, "keys": keys.file, "watch_interval_s": 3600, "max_wait_s": 2}
     with Service(store.root, **settings) as service:
-        campaign = Campaign(service, store, bases, keys)
-        workers = service.workers()
         run(Load(service.port, requests).closed(8, 3.0))  # warm
-        memory: dict[int, list[int]] = {pid: [] for pid in workers}
-        took = []
-        for number in range(RELOADS):
-            version = publish(store, bases[(number + 1) % len(bases)])
-            started = time.monotonic()
-            if number % 2:
-                service.signal(signal.SIGHUP)
-            else:
-                reply = service.ask("POST", "/admin/reload", headers=keys.admin, timeout_s=30)
-                assert reply.status == 200, reply.body
-            until(lambda v=version: campaign.serving(v, "ready"), 30, f"reload {number + 1} to {version}", every_s=0.02)
-            took.append(time.monotonic() - started)
-            answered = run(Load(service.port, requests).closed(2, 0.2))
-            assert set(statuses(answered)) == {200}, statuses(answered)
-            for pid, samples in memory.items():
-                samples.append(private_memory(pid))
-            if number % 10 == 9:
-                store.prune(3)
-                shown = ", ".join(f"{samples[-1] / 2**20:.1f}" for samples in memory.values())
-                print(f"\n  {number + 1} reloads: {shown} MiB", end="", flush=True)
+        reloads = Reloads(Campaign(service, store, bases, keys), requests)
+        for _ in range(RELOADS):
+            reloads.reload()
         print()
-        until(
-            lambda: all(mapped(pid, store.root) == {version} for pid in workers),
-            10,
-            "the files of older versions to be let go",
-        )
-        assert service.workers() == workers
-    report.add("asked for to served by all, median and most", f"{statistics.median(took):.2f} and {max(took):.2f} s")
-    for place, samples in enumerate(memory.values()):
-        first, last = (statistics.median(part) / 2**20 for part in (samples[SETTLED - 3 : SETTLED + 2], samples[-5:]))
-        report.add(
-            f"private memory of worker {place + 1}: after {SETTLED} reloads, after {RELOADS}",
-            f"{first:.1f} and {last:.1f} MiB, {last / first - 1:+.1%}",
-            f"< {GROWTH:.0%} more",
-            last / first - 1 < GROWTH,
-        )
+        current = {store.current().name}
+        what = "the files of older versions to be let go"
+        until(lambda: all(mapped(pid, store.root) == current for pid in reloads.memory), 10, what)
+        assert service.workers() == list(reloads.memory)
+
+    report = Report("reloads", f"SEGUE_CHAOS_S={SECONDS:g} make test-chaos", data.name)
+    reloads.tell(report)
     report.add("versions of which a worker has files open at the end", "the current one", "no other", True)
     report.finish()
     assert not report.missed

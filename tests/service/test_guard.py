@@ -23,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.access import Key, Keys, Right
 from service.app import create_app
 from service.call import Call
+from service.engine import Steps
 from service.guard import Guard
 from service.keys import new_key
 from service.logs import configure_logs
@@ -417,6 +418,35 @@ def test_while_the_engine_is_busy_health_metrics_and_pages_answer_and_what_needs
     assert client.get("/model").status_code == 200
 
 
+def test_between_two_steps_of_an_answer_all_else_is_answered(open_service: Service, monkeypatch: pytest.MonkeyPatch):
+    """Else what is refused, and health, would wait for as long as the longest answer takes."""
+    steps_taken, answered_at = 0, {}
+
+    def endless(*_: Any) -> Steps[Any]:
+        nonlocal steps_taken
+        while len(answered_at) < 2:
+            steps_taken += 1
+            yield
+        raise RuntimeError("that was enough")
+
+    async def note(path: str, status: int) -> None:
+        assert await ask(open_service.app, path, method="GET") == status
+        answered_at[path] = steps_taken
+
+    async def scene() -> None:
+        asked = asyncio.create_task(ask(open_service.app, "/recommend"))
+        while not steps_taken:
+            await asyncio.sleep(0)
+        await asyncio.gather(note("/health/live", 200), note("/model", 503))
+        assert await asked == 500
+
+    monkeypatch.setattr("service.engine.Recommender.recommend_in_steps", endless)
+    monkeypatch.setattr(open_service.guard._queue, "_max_waiting", 0)
+    assert open_service.client.portal is not None
+    open_service.client.portal.call(scene)
+    assert 1 <= answered_at["/health/live"] < 100
+
+
 def test_a_client_that_does_not_read_its_answer_holds_the_engine_no_longer(open_service: Service):
     async def scene() -> None:
         begun, go_on = asyncio.Event(), asyncio.Event()
@@ -514,7 +544,7 @@ def test_a_request_that_is_cancelled_loses_no_turn(moment: str, open_service: Se
 
 def test_a_fault_of_the_engine_ends_its_turn(open_service: Service, monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patched:
-        patched.setattr("service.engine.Recommender.recommend", lambda *_: 1 / 0)
+        patched.setattr("service.engine.Recommender.recommend_in_steps", lambda *_: 1 / 0)
         statuses = [open_service.client.post("/recommend", json={}).status_code for _ in range(3)]
 
     assert statuses == [500] * 3

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.engine import Kind, Playlist, PlaylistError, Plays, Recommender, UnknownSeed
+from service.engine import Kind, Playlist, PlaylistError, Plays, Recommender, UnknownSeed, finish
 from trainer.sources.synthetic import GENRES, World
 
 WORLD = World(1200, seed=1)
@@ -147,6 +147,18 @@ def test_an_answer_is_never_empty_and_never_a_seed(recommender: Recommender, pla
         scores = [track.score for track in answer.found]
         assert scores == sorted(scores, reverse=True)
         assert answer.strategy == "fold-in" or not set(playlist.tracks) & set(KNOWN)
+
+
+@pytest.mark.parametrize("kind", ["recommend", "recommend_artists"])
+def test_an_answer_in_steps_is_the_answer_whatever_is_asked_between_them(recommender: Recommender, kind: str):
+    one, another = [Playlist(KNOWN[:1])], [Playlist(KNOWN[1:2], exclude=KNOWN[2:9])]
+    whole, in_steps = getattr(recommender, kind), getattr(recommender, f"{kind}_in_steps")
+    steps = in_steps(one, 20)
+    for _ in range(3):  # what it names is found, what is near is sought, that is named in turn
+        next(steps)
+        whole(another, 20)
+
+    assert finish(steps) == whole(one, 20) != whole(another, 20)
 
 
 def test_neighbours_of_a_track_are_of_its_genre_and_not_itself(recommender: Recommender):

@@ -7,7 +7,7 @@ from threading import Event
 import numpy as np
 import pytest
 
-from service.engine import ModelClosed, retrieval
+from service.engine import ModelClosed, finish, retrieval
 from service.engine.retrieval import (
     NeighbourIndex,
     RankingVectors,
@@ -56,7 +56,7 @@ def test_exact_search_equals_brute_force(k: int, n_factors: int):
     queries = np.random.default_rng(k + 1).standard_normal((20, n_factors)).astype(np.float32)
     excluded = [sorted(np.random.default_rng(i).choice(3000, 5 * i, replace=False).tolist()) for i in range(20)]
 
-    found = search_exactly(queries, vectors, k, excluded)
+    found = finish(search_exactly(queries, vectors, k, excluded))
 
     for query, rows, barred in zip(queries, found, excluded, strict=True):
         assert brute_force(vectors, query, k, barred) <= set(rows.tolist())
@@ -73,7 +73,7 @@ def test_what_is_blocked_is_as_if_it_were_not_there(k: int, share: float):
     blocked[:3] = True  # those of the greatest length among them
     excluded = [sorted(random.choice(3000, 5 * i, replace=False).tolist()) for i in range(20)]
 
-    found = search_exactly(queries, vectors, k, excluded, blocked)
+    found = finish(search_exactly(queries, vectors, k, excluded, blocked))
 
     for query, rows, barred in zip(queries, found, excluded, strict=True):
         both = sorted({*barred, *np.flatnonzero(blocked).tolist()})
@@ -86,10 +86,10 @@ def test_a_query_alone_finds_what_it_finds_among_others():
     vectors = ranking(2000, 16, seed=3)
     queries = np.random.default_rng(4).standard_normal((64, 16)).astype(np.float32)
 
-    together = search_exactly(queries, vectors, 50, [NONE] * 64)
+    together = finish(search_exactly(queries, vectors, 50, [NONE] * 64))
 
     for query, rows in zip(queries, together, strict=True):
-        alone = search_exactly(query[None], vectors, 50, [NONE])[0]
+        alone = finish(search_exactly(query[None], vectors, 50, [NONE]))[0]
         assert best(vectors, query, alone, 50) == best(vectors, query, rows, 50)
 
 
@@ -106,7 +106,7 @@ def test_a_score_does_not_depend_on_what_is_scored_along_with_it():
 def test_rows_of_equal_score_are_all_found():
     vectors = RankingVectors.split(np.ones((300, 4), np.float32))
 
-    (rows,) = search_exactly(np.ones((1, 4), np.float32), vectors, 10, [NONE])
+    (rows,) = finish(search_exactly(np.ones((1, 4), np.float32), vectors, 10, [NONE]))
 
     assert len(rows) == 300
 
@@ -114,7 +114,7 @@ def test_rows_of_equal_score_are_all_found():
 def test_a_query_that_likes_nothing_is_still_answered():
     vectors = ranking(200, 8, seed=8)
 
-    (rows,) = search_exactly(np.zeros((1, 8), np.float32), vectors, 10, [NONE])
+    (rows,) = finish(search_exactly(np.zeros((1, 8), np.float32), vectors, 10, [NONE]))
 
     assert len(rows) >= 10
 
@@ -122,9 +122,19 @@ def test_a_query_that_likes_nothing_is_still_answered():
 def test_exclusions_that_leave_fewer_than_k_leave_all_the_others():
     vectors = ranking(100, 8, seed=9)
 
-    (rows,) = search_exactly(np.ones((1, 8), np.float32), vectors, 50, [list(range(80))])
+    (rows,) = finish(search_exactly(np.ones((1, 8), np.float32), vectors, 50, [list(range(80))]))
 
     assert sorted(rows.tolist()) == list(range(80, 100))
+
+
+def test_a_step_looks_at_few_rows_however_many_there_are(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(retrieval, "STEP_ROWS", 100)
+    monkeypatch.setattr(retrieval, "BLOCK_PRODUCTS", 1 << 20)
+    likes_nothing = np.zeros((1, 8), np.float32)  # and so looks at every row
+
+    steps = sum(1 for _ in search_exactly(likes_nothing, ranking(3000, 8, seed=10), 10, [NONE]))
+
+    assert steps >= 30
 
 
 def test_turning_the_axes_changes_no_inner_product():
