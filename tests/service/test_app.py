@@ -76,7 +76,7 @@ def test_an_unexpected_error_is_a_problem_that_tells_nothing_of_the_inside(
 
     with a_client(models) as client:
         until_ready(client)
-        monkeypatch.setattr("service.engine.Recommender.recommend", fail)
+        monkeypatch.setattr("service.engine.Recommender.recommend_in_steps", fail)
         response = client.post("/recommend", json={})
 
     assert response.status_code == 500

@@ -208,7 +208,7 @@ def test_every_refusal_is_a_problem_with_the_headers_of_its_status(service: Serv
     too_often = get("/model", headers=bearer("slow"))
     assert is_problem(too_often, 429)
     assert int(too_often.headers["retry-after"]) >= 900
-    monkeypatch.setattr("service.engine.Recommender.recommend", lambda *_: 1 / 0)
+    monkeypatch.setattr("service.engine.Recommender.recommend_in_steps", lambda *_: 1 / 0)
     assert is_problem(post("/recommend", json={}, headers=bearer()), 500)
 
 
@@ -232,7 +232,7 @@ def test_every_kind_of_answer_has_its_id_and_the_security_headers(
     client, release = service.client, service.hold_engine()
     answers = [client.get("/model", headers=bearer())]
     release()
-    monkeypatch.setattr("service.engine.Recommender.recommend", lambda *_: 1 / 0)
+    monkeypatch.setattr("service.engine.Recommender.recommend_in_steps", lambda *_: 1 / 0)
     answers += [
         client.get("/health/live"),
         client.get("/health/ready"),

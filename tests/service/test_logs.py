@@ -218,7 +218,7 @@ def test_an_unexpected_fault_is_logged_once_with_the_id_of_its_request(
     def fail(*_: object) -> None:
         raise RuntimeError("strange")
 
-    monkeypatch.setattr("service.engine.Recommender.recommend", fail)
+    monkeypatch.setattr("service.engine.Recommender.recommend_in_steps", fail)
     service.post("/recommend", json={}, headers={"X-Request-ID": "mine"})
 
     fault, request = lines(stream)
