@@ -398,7 +398,7 @@ def test_what_comes_beside_a_body_has_its_limit_too(
 
     report.add(
         what,
-        f"{said.status or 'closed'} after {said.sent >> 20} MiB, {peak.mib:+.0f} MiB of memory",
+        f"{said.status or 'closed'} after {said.sent >> 20} MiB, {max(0, peak.mib):+.0f} MiB of memory",
         f"cut off, < {PEAK_MIB} MiB",
         said.status != OPEN and peak.mib < PEAK_MIB,
     )
