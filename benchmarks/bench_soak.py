@@ -43,7 +43,8 @@ def main() -> None:
     options = parser.parse_args()
     with world(options.data, options.models) as (models, requests, data), Service(models, workers=WORKERS) as service:
         print(f"\n{describe_machine()}\ndata: {data}\n")
-        report = Report("soak", f"{command(options.data, 'bench_soak.py')} --minutes {options.minutes:g}", data)
+        said = "" if options.rate is None else f" --rate {options.rate:g}"
+        report = Report("soak", f"{command(options.data, 'bench_soak.py')} --minutes {options.minutes:g}{said}", data)
         report.add("start to ready", f"{service.ready_after_s:.1f} s")
         closed(service, requests, WORKERS, 3.0)  # warm
         rate = options.rate or find_half(service, requests)

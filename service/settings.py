@@ -63,7 +63,7 @@ class Settings(BaseSettings):
         ge=0,
         description="Requests a worker lets wait for the engine, where no more comes than it can do; more are refused.",
     )
-    max_wait_s: float = Field(0.25, gt=0, description="Seconds a request may wait for the engine; it is refused then.")
+    max_wait_s: float = Field(1.0, gt=0, description="Seconds a request may wait for the engine; it is refused then.")
     max_connections: int = Field(1000, ge=1, description="Connections a worker holds; more are closed at once.")
     max_body_bytes: int = Field(1 << 20, ge=1, description="Longest body of a request.")
     max_header_bytes: int = Field(32768, ge=1, description="Longest request line and headers.")

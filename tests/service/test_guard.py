@@ -114,7 +114,9 @@ def stream() -> Iterator[io.StringIO]:
 
 
 def serving(models: Path, stream: io.StringIO, **settings: Any) -> Iterator[Service]:
-    app = create_app(Settings(models=models, watch_interval_s=0.01, max_body_bytes=MAX_BODY_BYTES, **settings))
+    app = create_app(
+        Settings(models=models, watch_interval_s=0.01, max_body_bytes=MAX_BODY_BYTES, max_wait_s=0.25, **settings)
+    )
     with TestClient(app, raise_server_exceptions=False) as client:
         for _ in range(10_000):
             if client.get("/health/ready").status_code == 200:
