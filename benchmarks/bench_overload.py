@@ -39,7 +39,7 @@ from bench_engine import K, playlists_of_30
 from load import Load, Records, accepted, milliseconds, percentile, prepare, run, statuses
 from machine import describe_machine
 from numpy.typing import NDArray
-from reliability import Report, Service, metric, private_memory, until
+from reliability import Report, Service, private_memory, until
 from standstill import Standstills
 
 from service.engine import Store
@@ -168,15 +168,10 @@ def find_sustainable_rate(service: Service, requests: Sequence[bytes], most: flo
 
 def probe(service: Service, requests: Sequence[bytes], rate: float, seconds: float) -> Records:
     # What the probe before left is not to count in this one.
-    until(lambda: in_progress(service) <= 1, 10, "what was asked before to be answered")
+    until(lambda: service.in_progress() <= 1, 10, "what was asked before to be answered")
     records = opened(service, requests, rate, seconds)
     print(f"  {rate:6.0f}/s for {seconds:2.0f} s: {outcome(records)}", flush=True)
     return records
-
-
-def in_progress(service: Service) -> float:
-    """How many requests are being answered, the question for it among them."""
-    return metric(service.ask("GET", "/metrics").body.decode(), "segue_requests_in_progress")
 
 
 def sustains(records: Records) -> bool:
@@ -301,6 +296,7 @@ def tell_refusals(refused: Records, machine: Standstills, name: str, report: Rep
 
 
 def of_refusals(late: NDArray[np.float64]) -> str:
+    """The p50, the p99.9 and the most of *late*, in milliseconds."""
     return f"{np.percentile(late, 50):.1f}, {np.percentile(late, 99.9):.1f}, {late.max():.1f} ms"
 
 

@@ -126,6 +126,10 @@ class Service:
         """The client's ports of the connections that its workers hold."""
         return {port for pid in self.workers() for port in connections_of(pid, self.port)}
 
+    def in_progress(self) -> float:
+        """How many requests its workers are answering, the question for it among them."""
+        return metric(self.ask("GET", "/metrics").body.decode(), "segue_requests_in_progress")
+
     def signal(self, number: int) -> None:
         assert self._process is not None
         self._process.send_signal(number)

@@ -88,7 +88,7 @@ def watch(processor: int) -> list[Interval]:
         os.nice(-19)
     found, before = [], time.monotonic()
     while not stopped:
-        time.sleep(TICK_S)
+        time.sleep(TICK_S)  # how late it ends is what is measured
         now = time.monotonic()
         if now - before > TICK_S + LEAST_S:
             found.append((before + TICK_S, now))

@@ -378,10 +378,6 @@ def test_a_stop_under_load_loses_nothing_and_ends_by_itself(outcome: Outcome):
     assert within
 
 
-def in_progress(service: Service) -> float:
-    return metric(service.ask("GET", "/metrics").body.decode(), "segue_requests_in_progress")
-
-
 def is_listening(service: Service) -> bool:
     try:
         socket.create_connection(("127.0.0.1", service.port), timeout=10).close()
@@ -397,7 +393,7 @@ def half_sent(service: Service, n: int) -> Iterator[list[socket.socket]]:
     try:
         for each in sockets:
             each.sendall(prepare("POST", "/recommend", {"title": "chill", "k": 5})[:-5])
-        until(lambda: in_progress(service) >= n, 10, "all to have begun")
+        until(lambda: service.in_progress() > n, 10, "all to have begun")
         yield sockets
     finally:
         for each in sockets:
