@@ -101,13 +101,15 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
             if refit:
                 _refit(dataset, staged, config, inputs, steps)
                 asked = np.zeros(len(dataset), bool)
-            _describe(staged, dataset, asked, config, found, forced, steps)
+            with steps.step("report"):
+                _describe(staged, dataset, asked, config, found, forced, steps)
             missing = unserved(dataset, asked)
             if missing:
                 say(f"{missing:,} {dataset.kind} are in held-out playlists alone and not served; --refit takes them in")
             notes = {"hold_out": plan.hold_out, "refit": refit, "forced": forced, "unserved": missing}
-            manifest = amend(staged, notes | _judgement(version, published, found, forced), found.summary())
-            _publish(store, staged, published, found.verdict, forced)
+            with steps.step("publishing"):
+                manifest = amend(staged, notes | _judgement(version, published, found, forced), found.summary())
+                _publish(store, staged, published, found.verdict, forced)
     say(str(steps))
     say(f"published{' by force' if forced else ''}: {found.verdict.reason}")
     return manifest

@@ -23,13 +23,14 @@ class Step:
 
 @dataclass
 class Steps:
-    """The steps of a run, in the order in which they ended."""
+    """The steps of a run that begins now, in the order in which they ended."""
 
     done: list[Step] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
 
     def __str__(self) -> str:
         lines = [f"  {step.name:<14}{step.seconds:>10.1f} s{step.peak_mib:>10,.0f} MiB at most" for step in self.done]
-        return "\n".join([*lines, f"  {'in all':<14}{sum(step.seconds for step in self.done):>10.1f} s"])
+        return "\n".join([*lines, f"  {'in all':<14}{time.monotonic() - self.started:>10.1f} s"])
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

@@ -91,7 +91,7 @@ def test_train_shows_how_far_it_is(world: Path, tmp_path: Path, capsys: pytest.C
     main(["train", str(world), "--models", str(tmp_path), *TINY])
 
     said = capsys.readouterr().err
-    for step in ("reading", "fitting", "writing", "evaluating"):
+    for step in ("reading", "fitting", "writing", "evaluating", "report", "publishing"):
         assert step in said
 
 

@@ -34,6 +34,15 @@ def test_a_step_is_told_with_its_time_and_memory():
     assert [line.split()[0] for line in str(steps).splitlines()] == ["filling", "resting", "in"]
 
 
+def test_what_is_between_two_steps_counts_in_all():
+    steps = Steps()
+    steps.started -= 1000
+    with steps.step("passing"):
+        pass
+
+    assert float(str(steps).split()[-2]) >= 1000
+
+
 def test_a_step_that_fails_is_not_told():
     steps = Steps()
     with pytest.raises(ValueError, match="x"), steps.step("failing"):
