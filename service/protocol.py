@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -38,6 +38,39 @@ class Limits:
     request_timeout_s: float
 
 
+class Corked:
+    """
+    A transport that sends what is written in one turn of the loop at once: an answer's head with its body.
+
+    uvicorn writes them one after the other, and each write costs the system, and wakes the client, as if it were all.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop):
+        self._transport, self._loop = transport, loop
+        self._written: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._written:
+            self._loop.call_soon(self.flush)
+        self._written.append(data)
+
+    def flush(self) -> None:
+        """Send what was written."""
+        if self._written:
+            written, self._written = b"".join(self._written), []
+            self._transport.write(written)
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def get_write_buffer_size(self) -> int:
+        return self._transport.get_write_buffer_size() + sum(map(len, self._written))
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """
     HTTP/1.1 as uvicorn speaks it, and no connection waits for ever: in each state a clock runs.
@@ -62,7 +95,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_headers, self._received, self._held = True, 0, b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(transport)
+        self._corked = Corked(transport, self.loop)
+        super().connection_made(cast(asyncio.Transport, self._corked))
         if len(self.connections) > self._limits.max_connections:
             REFUSED.labels("connections").inc()
             transport.abort()
@@ -144,6 +178,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._rest()
 
     def on_response_complete(self) -> None:
+        self._corked.flush()
         next_begins = bool(self.pipeline)
         super().on_response_complete()
         if next_begins:

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.envelope import SCOPE
 from service.metrics import REFUSED
-from service.protocol import BoundedProtocol, Limits
+from service.protocol import BoundedProtocol, Corked, Limits
 
 PATIENCE_S = 10.0  # for what has to happen; nothing here takes as long unless it is broken
 HEADER_S, REQUEST_S, IDLE_S = 0.3, 0.6, 0.3
@@ -34,10 +34,12 @@ class App:
     """
     Answers with the body that it was sent.
 
-    `/big` gives more than any buffer takes, `/unread` does not read what it is sent, `/never` never answers.
+    `/big` gives more than any buffer takes, `/unread` does not read what it is sent, `/never` never answers, `/late`
+    gives the body of its answer once `let_go` was called.
     """
 
     def __init__(self) -> None:
+        self._late = asyncio.Event()
         self.asked: list[str] = []
         self.headers: list[list[tuple[bytes, bytes]]] = []
 
@@ -61,7 +63,14 @@ class App:
         answer = bytes(BIG) if path == "/big" else path.encode() + b" " + body
         headers = [(b"content-length", str(len(answer)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if path == "/late":
+            self._loop = asyncio.get_running_loop()
+            await self._late.wait()
         await send({"type": "http.response.body", "body": answer})
+
+    def let_go(self) -> None:
+        """Let `/late` end its answer."""
+        self._loop.call_soon_threadsafe(self._late.set)
 
 
 @dataclass
@@ -188,6 +197,52 @@ def test_a_body_of_many_small_chunks_is_no_long_header(served: Served):
         )
 
         assert one_answer(connection) == (200, b"/a " + b"x" * 5000)
+
+
+class Wire(asyncio.Transport):
+    """A transport that keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[bytes | str] = []
+
+    def write(self, data: Any) -> None:
+        self.said.append(data)
+
+    def close(self) -> None:
+        self.said.append("closed")
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+def test_what_is_written_in_one_turn_of_the_loop_is_sent_at_once():
+    wire = Wire()
+
+    async def write() -> None:
+        corked = Corked(wire, asyncio.get_running_loop())
+        corked.write(b"head")
+        corked.write(b"body")
+        assert (wire.said, corked.get_write_buffer_size()) == ([], 8)
+        await asyncio.sleep(0)
+        assert (wire.said, corked.get_write_buffer_size()) == ([b"headbody"], 0)
+        corked.write(b"last")
+        corked.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(write())
+    assert wire.said == [b"headbody", b"last", "closed"]
+
+
+def test_a_head_does_not_wait_for_a_body_that_is_late(served: Served):
+    with served.connect() as connection:
+        connection.sendall(b"GET /late HTTP/1.1\r\nHost: segue\r\n\r\n")
+        response = HTTPResponse(connection)
+        response.begin()
+        assert response.status == 200
+
+        served.app.let_go()
+        assert response.read() == b"/late "
 
 
 def test_who_asks_to_close_is_closed(served: Served):
