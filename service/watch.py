@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from typing import Any
 
 from service.access import Access, BadKeys, Keys
 from service.blocklist import BadBlocklist, read_blocklist
@@ -88,25 +89,28 @@ class Watch:
 
     async def _look(self, again: bool) -> None:
         if self._keys is not None and await asyncio.to_thread(self._keys.look):
-            self._say("keys", self._keys.refusal)
+            self._say("keys", self._keys)
             self.access = Access(self._keys.content or Keys())
         if self._blocklist is not None:
             if await asyncio.to_thread(self._blocklist.look):
-                self._say("blocklist", self._blocklist.refusal)
+                self._say("blocklist", self._blocklist)
                 BLOCKLIST_REFUSED.inc(self._blocklist.refusal is not None)
             if self._blocklist.content is None:
-                return  # nothing is served as long as it is not known what must not be
+                self.model.refusal = "no model is opened as long as the blocklist cannot be read"
+                return
             if self._blocklist.content is not self._in_force:  # to compare them takes long
                 await self.model.block(self._blocklist.content)
                 self._in_force = self._blocklist.content
                 BLOCKLIST_ENTRIES.set(len(self._in_force))
         await self.model.look(again=again)
 
-    def _say(self, what: str, refusal: str | None) -> None:
-        if refusal:
-            log.error("what was there before stands: %s", refusal)
-        else:
+    def _say(self, what: str, file: Watched[Any]) -> None:
+        if not file.refusal:
             log.info("the %s changed and is in force", what)
+        elif file.content is None:
+            log.error("nobody is answered until the %s can be read: %s", what, file.refusal)
+        else:
+            log.error("what was there before stands: %s", file.refusal)
 
 
 def _watch_blocklist(settings: Settings) -> Watched[frozenset[str]] | None:

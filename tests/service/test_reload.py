@@ -452,7 +452,9 @@ def test_without_the_blocklist_that_it_is_told_of_nothing_is_served(published: P
         status, problem = service.ready()
         assert (status, problem["status"]) == (503, 503)
         assert str(path) in problem["detail"]
-        assert service.client.post("/recommend", json={}, headers={"X-API-Key": USE}).status_code == 503
+        refused = service.client.post("/recommend", json={}, headers={"X-API-Key": USE})
+        assert refused.status_code == 503
+        assert "blocklist" in refused.json()["detail"]
         assert service.client.get("/health/live").status_code == 200
 
         path.write_text("")
