@@ -49,12 +49,12 @@ class Service:
     Args:
         models: the store that it serves.
         settings: any others, by their names without the prefix.
-        log: where its standard error goes; a temporary file unless given.
+        log: where its standard error goes; a temporary file, in memory where it can be, unless given.
     """
 
     def __init__(self, models: Path, log: Path | None = None, **settings: Any):
         self.models, self.port = models, free_port()
-        self.log = log or Path(tempfile.mkstemp(prefix="segue-service-", suffix=".log")[1])
+        self.log, self._keeps_log = log or _temporary_log(), log is not None
         own = {"models": models, "port": self.port, **settings}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SEGUE_")}
         self._environment = inherited | {f"SEGUE_{name.upper()}": _setting(value) for name, value in own.items()}
@@ -72,6 +72,8 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        if not self._keeps_log:
+            self.log.unlink(missing_ok=True)
 
     @property
     def pid(self) -> int:
@@ -169,6 +171,13 @@ class Service:
             return self.ask("GET", "/health/ready").status == 200
         except (OSError, http.client.HTTPException):
             return False
+
+
+def _temporary_log() -> Path:
+    """In memory where there is such a place: how long a busy disk takes is not what is measured."""
+    memory = Path("/dev/shm")
+    place = memory if os.access(memory, os.W_OK) else None
+    return Path(tempfile.mkstemp(prefix="segue-service-", suffix=".log", dir=place)[1])
 
 
 def _setting(value: Any) -> str:

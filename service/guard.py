@@ -34,7 +34,7 @@ NOTHING_HERE = "there is nothing at this path; see /docs for what there is"
 PAGES = frozenset({"/docs", "/redoc"})
 UNREADY_RETRY_AFTER_S = 5
 # Refusals for overload leave one in so long a time, and wait for it no longer than that.
-PACE_S, LONGEST_HOLD_S = 0.0025, 0.025
+PACE_S, LONGEST_HOLD_S = 0.0025, 0.02
 CLOSE = {"Connection": "close"}
 
 

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 
 RETRY_AFTER_S = 1
-OVERLOAD, WAIT_IN_OVERLOAD = 1.25, 1  # enough that the engine need not stand still between two turns
+OVERLOAD, WAIT_IN_OVERLOAD = 1.1, 1  # enough that the engine need not stand still between two turns
+HEAVY_OVERLOAD = 3.0  # somebody is there as each turn ends, so nobody need wait
 MEMORY_S = 0.25  # after which a turn that was offered counts for 1/e
 STANDS_AFTER_S, WAIT_WHERE_IT_STANDS = 0.25, 2
 LEARNT, LEAST_TURN_S = 0.05, 0.001  # of the length of the last turn
@@ -27,9 +28,9 @@ class Queue:
 
     A queue is there to take up bursts, and *max_waiting* may wait in one. A queue that stands only makes everybody late
     (Nichols and Jacobson, Controlling Queue Delay, 2012): where it has not been empty for `STANDS_AFTER_S`, few may
-    wait, and fewer where the load that is offered is more than can be done. That is how long the turns of all that came
-    lately take, refused or not, by the time that passed; a short queue is often empty, and says nothing of it. Whoever
-    finds no place is told so on coming, whoever finds one waits *max_wait_s* at most.
+    wait, fewer where the load that is offered is more than can be done, and none where it is far more. That load is how
+    long the turns of all that came lately take, refused or not, by the time that passed; a short queue is often empty,
+    and says nothing of it. Whoever finds no place is told so on coming, whoever finds one waits *max_wait_s* at most.
 
     Args:
         clock: the time in seconds, from any moment on.
@@ -61,11 +62,14 @@ class Queue:
 
     def done(self) -> None:
         """End a turn."""
+        # The next begins after the loop has looked around: what has come by now is to queue up, not to slip in.
+        asyncio.get_running_loop().call_soon(self._end)
+
+    def _end(self) -> None:
         # One that was held up, by the disk or the processor, says nothing of those to come.
         took_s = min(self._clock() - self._begun_s, 2 * self._turn_s)
         self._turn_s = max(self._turn_s + (took_s - self._turn_s) * LEARNT, LEAST_TURN_S)
-        # The next begins after the loop has looked around: what has come by now is to queue up, not to slip in.
-        asyncio.get_running_loop().call_soon(self._next)
+        self._next()
 
     def _note_arrival(self) -> float:
         """The load that was offered until now; a turn is added to it."""
@@ -78,6 +82,8 @@ class Queue:
         """How many may wait."""
         if not self._waiting:
             self._empty_s = self._clock()
+        if load > HEAVY_OVERLOAD:
+            return 0
         if load > OVERLOAD:
             return min(WAIT_IN_OVERLOAD, self._max_waiting)
         if self._clock() - self._empty_s > STANDS_AFTER_S:

@@ -158,7 +158,7 @@ async def offer(queue: Queue, turns: int, length_s: float, every_s: float) -> No
 @played
 async def test_as_long_as_less_comes_than_can_be_done_a_burst_may_wait(share: float):
     queue = open_queue(10, FOR_EVER_S)
-    await offer(queue, 200, 0.01, 0.01 / share)
+    await offer(queue, 200, 0.005, 0.005 / share)
     visitors = Visitors(queue)
     await visitors.come("turn", *map(str, range(20)))
 
@@ -200,6 +200,38 @@ async def test_under_overload_one_may_wait_and_soon_after_it_a_burst_again():
     pass_time(1)
     await visitors.come("turn", *map(str, range(20)))
     assert queue.waiting == 10
+
+
+@played
+async def test_where_far_more_comes_than_can_be_done_nobody_waits_and_no_turn_is_left_out():
+    queue = open_queue(10, FOR_EVER_S)
+    await offer(queue, 200, 0.01, 0.02)
+    visitors = Visitors(queue)
+    await visitors.come("turn")
+    for number in range(150):  # each hundredth of a second ten come, one of them as a turn ends
+        done = len(visitors.turns)
+        await visitors.come(*(f"{number}.{each}" for each in range(9)))
+        pass_time(0.01)
+        queue.done()
+        await look_around()
+        await visitors.come(f"{number}.last")
+        if number > 50:
+            assert (queue.waiting, len(visitors.turns)) == (0, done + 1)
+
+
+@played
+async def test_a_turn_is_as_long_as_nobody_else_may_have_one():
+    """What the loop does between the end of an answer and the next turn is time in which none is answered."""
+    queue = open_queue(10, FOR_EVER_S)
+    for _ in range(200):
+        await queue.turn()
+        queue.done()
+        pass_time(0.01)
+        await look_around()
+    visitors = Visitors(queue)
+    await visitors.come("turn", *map(str, range(20)))
+
+    assert queue.waiting < 10  # the turns before took all the time that there was
 
 
 @played
