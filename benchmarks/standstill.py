@@ -39,6 +39,9 @@ class Standstills:
         for processor in range(os.cpu_count() or 1):
             command = [sys.executable, __file__, str(processor)]
             self._watching.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        for process in self._watching:  # to begin takes them a while, before all others
+            assert process.stdout is not None
+            process.stdout.readline()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -86,6 +89,7 @@ def watch(processor: int) -> list[Interval]:
         os.sched_setaffinity(0, {processor})
     with contextlib.suppress(OSError):
         os.nice(-19)
+    print("watching", flush=True)
     found, before = [], time.monotonic()
     while not stopped:
         time.sleep(TICK_S)  # how late it ends is what is measured
