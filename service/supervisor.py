@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from multiprocessing import parent_process
 from types import FrameType
@@ -32,6 +33,7 @@ KILL_AFTER_S = 5.0  # beyond the time that the workers give themselves
 # For so long another thread (metrics, an audit, a version being opened) may keep the one that answers from going on,
 # each time that one comes back from numpy; five milliseconds, as Python has it, are more than an answer takes.
 SWITCH_S = 0.0002
+ACCEPTED_AT_ONCE = 16
 APPLICATION = "service.app:create_app"
 
 
@@ -113,6 +115,16 @@ def _parent() -> int:
     return os.getppid() if found is None else found
 
 
+def multiply(sockets: Sequence[socket.socket]) -> list[socket.socket]:
+    """
+    *sockets*, each `ACCEPTED_AT_ONCE` times.
+
+    libuv accepts one connection of each that it was given in a turn of its loop. Under load a turn is a step of the
+    engine, and the last of thirty new clients would wait for thirty of them before it is even refused.
+    """
+    return [each if number == 0 else each.dup() for each in sockets for number in range(ACCEPTED_AT_ONCE)]
+
+
 class Worker(uvicorn.Server):
     """One process that answers: it drains before it stops, looks when told to, and does not outlive its supervisor."""
 
@@ -127,7 +139,7 @@ class Worker(uvicorn.Server):
         sys.setswitchinterval(SWITCH_S)
         signal.signal(signal.SIGHUP, self._look)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-        super().run(sockets)
+        super().run(multiply(sockets or []))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """At SIGTERM answer on for a while, and then stop; at Ctrl-C, or the second time, stop."""

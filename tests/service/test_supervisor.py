@@ -1,5 +1,6 @@
 """`python -m service` as it is run: several workers, signals, and what it says when it cannot begin."""
 
+import asyncio
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 from uvicorn.config import Config
 
@@ -28,7 +30,7 @@ from service.access import Key, Keys
 from service.engine import Manifest, Store, new_version
 from service.keys import new_key
 from service.settings import Settings
-from service.supervisor import LEAST_LIFE_S, Supervisor, reserve
+from service.supervisor import ACCEPTED_AT_ONCE, LEAST_LIFE_S, Supervisor, multiply, reserve
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0  # for what has to happen; nothing here takes as long unless it is broken
@@ -158,8 +160,8 @@ def store(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(store: Path, keys: Path) -> Iterator[Running]:
-    """Two workers, which look for what is new seldom enough that they do not while a test runs."""
-    with running(store, 2, keys=keys, watch_interval_s=3600) as found:
+    """Two workers that let all wait who come, and look for what is new so seldom that they do not while a test runs."""
+    with running(store, 2, keys=keys, watch_interval_s=3600, max_waiting=100) as found:
         yield found
 
 
@@ -240,6 +242,33 @@ def test_a_worker_that_hung_is_replaced_as_soon_as_it_died_by_one_that_is_told_t
     assert any(service.said(f"worker {before[0]} died") or pause.wait(EVERY_S) for _ in range(int(4 / EVERY_S)))
     until(lambda: service.process.send_signal(signal.SIGHUP) or len(service.workers()) == 2)
     assert service.metric("segue_worker_deaths_total") == died + 1
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_busy_worker_takes_many_connections_in_a_turn_of_its_loop(run: Callable[..., int]):
+    """uvloop would take one, and a turn is as long as a step of the engine."""
+    taken: list[asyncio.BaseTransport] = []
+
+    class Taking(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            taken.append(transport)
+
+    async def count_turns() -> int:
+        loop, turns = asyncio.get_running_loop(), 0
+        listening = socket.create_server(("127.0.0.1", 0))
+        servers = [await loop.create_server(Taking, sock=each) for each in multiply([listening])]
+        clients = [socket.create_connection(listening.getsockname()) for _ in range(ACCEPTED_AT_ONCE)]
+        while len(taken) < len(clients) and turns < 100:
+            await asyncio.sleep(0)
+            turns += 1
+        for each in (*clients, *taken, *servers):
+            each.close()
+        for server in servers:
+            await server.wait_closed()
+        await asyncio.sleep(0)
+        return turns
+
+    assert run(count_turns()) < 5
 
 
 def test_signals_that_change_the_number_of_workers_change_nothing(service: Running):
