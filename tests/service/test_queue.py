@@ -222,16 +222,16 @@ async def test_where_far_more_comes_than_can_be_done_nobody_waits_and_no_turn_is
 @played
 async def test_a_turn_is_as_long_as_nobody_else_may_have_one():
     """What the loop does between the end of an answer and the next turn is time in which none is answered."""
-    queue = open_queue(10, FOR_EVER_S)
+    queue = open_queue(16, FOR_EVER_S)
     for _ in range(200):
         await queue.turn()
         queue.done()
         pass_time(0.01)
         await look_around()
     visitors = Visitors(queue)
-    await visitors.come("turn", *map(str, range(20)))
+    await visitors.come("turn", *map(str, range(30)))
 
-    assert queue.waiting < 10  # the turns before took all the time that there was
+    assert queue.waiting < 16  # the turns before took all the time that there was
 
 
 @played
