@@ -55,6 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watching = asyncio.create_task(parts.watch.run())
+        await parts.watch.settle()
         yield
         watching.cancel()
         with suppress(asyncio.CancelledError):

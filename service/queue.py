@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 RETRY_AFTER_S = 1
-OVERLOAD, WAIT_IN_OVERLOAD = 1.5, 1  # enough that the engine need not stand still between two turns
+OVERLOAD, WAIT_IN_OVERLOAD = 1.25, 1  # enough that the engine need not stand still between two turns
 HEAVY_OVERLOAD = 3.0  # somebody is there as each turn ends, so nobody need wait
 MEMORY_S = 0.25  # after which a turn that was offered counts for 1/e
 STANDS_AFTER_S, WAIT_WHERE_IT_STANDS = 0.25, 2

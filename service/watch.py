@@ -16,6 +16,7 @@ from service.watched import Watched
 log = logging.getLogger("segue")
 
 FOLLOW_S = 0.02
+ANSWERING = ("ready", "degraded")
 
 
 class Watch:
@@ -34,6 +35,7 @@ class Watch:
         self._lock = asyncio.Lock()
         self._blocklist, self._keys = _watch_blocklist(settings), _watch_keys(settings)
         self._in_force: frozenset[str] | None = None
+        self._looked = False
         if self._keys is not None:  # as long as it could not be read nobody is let in
             self._keys.look()
             self.access = Access(self._keys.content or Keys())
@@ -71,6 +73,17 @@ class Watch:
                 self._board.post(self.standing, begun)
             except Exception:  # a look that fails must not be the last
                 log.exception("looking for what changed failed")
+            finally:
+                self._looked = True
+
+    async def settle(self) -> None:
+        """
+        Wait for the first look to end, as long as another worker answers.
+
+        Who takes connections before it has a model refuses what the others would have answered.
+        """
+        while not self._looked and any(post.standing.status in ANSWERING for post in self._board.read()):
+            await asyncio.sleep(FOLLOW_S)
 
     async def follow(self, since_s: float, within_s: float) -> None:
         """Wait until every worker has begun to look after *since_s*, and ended, but no longer than *within_s*."""

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.access import Key, Keys, Right
 from service.app import create_app
-from service.board import Board
+from service.board import Board, Standing, Status
 from service.engine import FORMAT_VERSION, CorruptModel, Manifest, Recommender, Store, new_version
 from service.keys import new_key
 from service.model import ServedModel
@@ -479,6 +479,32 @@ def test_a_blocklist_that_could_not_be_put_in_force_is_tried_again(
     blocking.reload()
 
     assert blocked not in ids(blocking.ask(k=500))
+
+
+# Beside other workers
+
+
+def beside_another(runtime: Path, status: Status) -> Path:
+    """A runtime directory in which another worker has posted how it stands."""
+    Board(runtime / "workers").post(Standing(status, "some-version"), 0.0)
+    own = runtime / "workers" / f"{os.getpid()}.json"
+    own.rename(own.with_stem("1"))
+    return runtime
+
+
+def test_a_worker_that_joins_others_takes_no_connection_before_it_can_answer(published: Path, tmp_path: Path):
+    settings = Settings(models=published, runtime=beside_another(tmp_path, "ready"), watch_interval_s=SELDOM_S)
+    with TestClient(create_app(settings)) as client:
+        assert client.post("/recommend", json={}).status_code == 200
+
+
+@pytest.mark.parametrize("status", ["ready", "unready", "stopping"])
+def test_a_worker_that_joins_others_and_finds_nothing_to_serve_says_so(status: Status, tmp_path: Path):
+    runtime = beside_another(tmp_path / "runtime", status)
+    settings = Settings(models=tmp_path / "none", runtime=runtime, watch_interval_s=SELDOM_S)
+    with TestClient(create_app(settings)) as client:
+        assert client.get("/health/live").status_code == 200
+        assert client.post("/recommend", json={}).status_code == 503
 
 
 # The keys
