@@ -340,7 +340,7 @@ MILLION = 1_000_000
 def test_a_body_that_is_meant_to_keep_it_busy_is_refused_quickly(
     service: Service, report: Report, what: str, body: bytes
 ):
-    for _ in range(6):  # what reading it leaves behind for good is no leak; each worker is to have read it
+    for _ in range(16):  # what reading it leaves behind for good is no leak; each worker is to have read it
         say(service, post("/recommend", body))
     with flat_memory(service, 16):
         said = [say(service, post("/recommend", body)) for _ in range(6)]
