@@ -124,22 +124,22 @@ def tell_steps(tell: Tell) -> None:
     def told_refit(*arguments) -> None:
         part.append("refit")
         refit(*arguments)
+        part.clear()
 
-    def told(owner: object, name: str, entering: str, leaving: str | None = None) -> None:
+    def told(owner: object, name: str, entering: str | None, leaving: str) -> None:
         call = getattr(owner, name)
 
         def teller(*arguments, **options):
-            tell(entering)
+            if entering:
+                tell(entering)
             result = call(*arguments, **options)
-            if leaving:
-                tell(leaving)
+            tell(leaving)
             return result
 
         setattr(owner, name, teller)
 
     Steps.step, pipeline._refit = told_step, told_refit
-    told(pipeline, "_describe", "report")
-    told(Store, "publish", "publishing", "published")
+    told(Store, "publish", None, "published")  # within the step of publishing
     told(Store, "rollback", "rollback", "rolled back")
     told(Store, "prune", "prune", "pruned")
 
@@ -260,12 +260,13 @@ def test_a_run_killed_in_any_step_loses_nothing(planted: World, capsys: pytest.C
     started = time.monotonic()
     for options in ROUNDS:
         steps = [step for step in usual if step_is_of(step, options)]
-        moments = [step for step in steps for _ in range(LONG_STEPS.get(step, KILLS_PER_STEP))]
-        for step in chance.sample(moments, len(moments)):
+        # As each step begins, whatever the machine's pace, and at random moments of it.
+        moments = [(step, chance.random() if n else 0) for step in steps for n in range(kills_of(step))]
+        for step, share in chance.sample(moments, len(moments)):
             versions, current = planted.store.versions(), planted.pointer()
             child = planted.train(*options)
             assert child.reach(step), planted.said.read_text()
-            time.sleep(chance.random() * usual[step])  # waits for nothing: any moment of the step is a test
+            time.sleep(share * usual[step])  # waits for nothing: any moment of the step is a test
             child.kill()
             if child.wait() == -signal.SIGKILL:
                 tally.add(planted, child.steps[-1][0], current)
@@ -276,7 +277,11 @@ def test_a_run_killed_in_any_step_loses_nothing(planted: World, capsys: pytest.C
         print(f"\n{tally}\nin {time.monotonic() - started:.0f} s")
     assert tally.kills.total() >= LEAST_KILLS
     # A run that is over before it is killed in its last moment is no kill.
-    assert all(tally.kills[step] >= 2 for step in usual if step != "published"), tally
+    assert all(tally.kills[step] >= 1 for step in usual if step != "published"), tally
+
+
+def kills_of(step: str) -> int:
+    return LONG_STEPS.get(step, KILLS_PER_STEP)
 
 
 def measure(world: World) -> Child:
