@@ -25,6 +25,7 @@ class Call:
         strategy: of a recommendation.
         waited_s: for the engine.
         recommender: that it is to ask; lent until the answer begins.
+        body_bytes: how many were read of its body.
     """
 
     request_id: str
@@ -36,6 +37,7 @@ class Call:
     strategy: str = ""
     waited_s: float = 0.0
     recommender: Recommender | None = None
+    body_bytes: int = 0
     started_s: float = field(default_factory=time.perf_counter)
 
     def describe(self) -> dict[str, Any]:

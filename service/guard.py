@@ -17,6 +17,7 @@ from service.call import Call
 from service.engine import NoModel
 from service.envelope import CONTENT_POLICY, OTHER, SCOPE, SECURITY_HEADERS, request_id_of
 from service.logs import log_request
+from service.memory import give_back
 from service.metrics import IN_PROGRESS, QUEUE_WAIT, REFUSED, REQUESTS, WAITING
 from service.problems import problem
 from service.queue import RETRY_AFTER_S, Overloaded, Queue
@@ -36,6 +37,7 @@ UNREADY_RETRY_AFTER_S = 5
 # Refusals for overload leave one in so long a time, and wait for it no longer than that.
 PACE_S, LONGEST_HOLD_S = 0.0025, 0.02
 CLOSE = {"Connection": "close"}
+LONG_BODY_BYTES = 1 << 18  # what is made of one takes many times as much for a moment
 
 
 class Refused(Exception):
@@ -87,6 +89,8 @@ class Guard:
         finally:
             IN_PROGRESS.dec()
             self._account(call)
+            if call.body_bytes > LONG_BODY_BYTES:
+                asyncio.get_running_loop().call_soon(give_back)  # once nothing holds it any more
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         call: Call = scope[SCOPE]
@@ -97,7 +101,7 @@ class Guard:
                 await problem(HTTPStatus.NOT_FOUND, NOTHING_HERE)(scope, receive, send)
                 return
             if call.route in BODY_PATHS:
-                receive = _replaying(await self._read_body(receive), receive)
+                receive = _replaying(await self._read_body(call, receive), receive)
             if call.route in ENGINE_PATHS:
                 await self._take_turn(call, scope, receive, send)
             else:
@@ -131,7 +135,7 @@ class Guard:
                 detail = "compressed bodies are not read; send it as it is, without Content-Encoding"
                 raise Refused("body", problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers=CLOSE))
 
-    async def _read_body(self, receive: Receive) -> bytes:
+    async def _read_body(self, call: Call, receive: Receive) -> bytes:
         """The whole body; how long it may take is up to the connection."""
         message = await receive()
         body: bytes = message.get("body", b"")
@@ -142,6 +146,7 @@ class Guard:
                 chunks.append(message.get("body", b""))
                 length += len(chunks[-1])
             body = b"".join(chunks)
+        call.body_bytes = len(body)
         if message["type"] != "http.request":
             raise Gone
         if len(body) > self._max_body_bytes:

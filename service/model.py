@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from service.board import Board
 from service.engine import Manifest, ModelError, NoModel, Recommender, Store
+from service.memory import give_back
 from service.metrics import RELOADS
 
 log = logging.getLogger("segue")
@@ -36,6 +37,7 @@ class _Loan:
     def close_when_free(self) -> None:
         if self.retired and not self.borrowers:
             self.recommender.close()
+            give_back()
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service/call.py": {"fastapi", "service.access", "service.engine", "service.envelope"},
     "service/envelope.py": {"service.keys"},
     "service/guard.py": {"starlette", "service.engine", *(f"service.{name}" for name in (
-        "access", "call", "envelope", "logs", "metrics", "problems", "queue", "rates", "settings", "tracing",
+        "access", "call", "envelope", "logs", "memory", "metrics", "problems", "queue", "rates", "settings", "tracing",
         "watch"))},
     "service/keys.py": {"service.access"},
     "service/logs.py": {"orjson", "structlog", "service.settings"},
+    "service/memory.py": set(),
     "service/metrics.py": {"prometheus_client", "service.board"},
-    "service/model.py": {"service.board", "service.engine", "service.metrics"},
+    "service/model.py": {f"service.{name}" for name in ("board", "engine", "memory", "metrics")},
     "service/otlp.py": {"opentelemetry"},
     "service/parts.py": {"fastapi", *(f"service.{name}" for name in (
         "audit", "board", "model", "rates", "schemas", "settings", "tracing", "watch"))},

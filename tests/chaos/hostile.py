@@ -30,7 +30,7 @@ HEADER_S, REQUEST_S, IDLE_S = 1.0, 2.0, 2.0
 LONGEST_S = 60.0  # that anything here is waited for
 GRACE_S = 1.5  # beyond a limit: the service looks from time to time
 BODY, HEADER = 8 << 20, 16 << 10
-GIB, PIPELINED = 1 << 30, 20_000
+MIB, GIB, PIPELINED = 1 << 20, 1 << 30, 20_000
 PEAK_MIB = 64  # that a worker may take for a while
 
 
@@ -66,7 +66,7 @@ def service(bases: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iter
 def health(service: Service, report: Report) -> Iterator[None]:
     """Health is asked all along, over connections that were there before, and always answers."""
     load = Load(service.port, [get("/health/live")])
-    found = []
+    found, before = [], service.memory()
     thread = threading.Thread(target=lambda: found.append(run(load.open(20, 3600.0, least=6))), daemon=True)
     thread.start()
     yield
@@ -75,6 +75,8 @@ def health(service: Service, report: Report) -> Iterator[None]:
     (records,) = found
     figure = f"p99 {percentile(records, 99):.0f}, most {percentile(records, 100):.0f} ms"
     report.add("/health/live all along", figure, "each answered", set(statuses(records)) == {200})
+    held = " and ".join(f"{before[pid] / MIB:.1f} -> {bytes_ / MIB:.1f}" for pid, bytes_ in service.memory().items())
+    report.add("private memory of the workers, from before the first to after the last", f"{held} MiB")
     assert set(statuses(records)) == {200}, statuses(records)
 
 
@@ -272,7 +274,7 @@ def test_a_body_that_does_not_say_how_long_it_is_is_cut_off_at_the_limit(service
     head = b"POST /recommend HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"100000\r\n" + b" " * (1 << 20) + b"\r\n"
     say_slowly(service, head, chunk, 0, 10, most=GIB)
-    with flat_memory(service, BODY / 2**20 + 8):
+    with flat_memory(service):
         said = say_slowly(service, head, chunk, 0, 10, most=GIB)
 
     assert said.status in (413, CLOSED)
@@ -340,9 +342,7 @@ MILLION = 1_000_000
 def test_a_body_that_is_meant_to_keep_it_busy_is_refused_quickly(
     service: Service, report: Report, what: str, body: bytes
 ):
-    for _ in range(16):  # what reading it leaves behind for good is no leak; each worker is to have read it
-        say(service, post("/recommend", body))
-    with flat_memory(service, 16):
+    with flat_memory(service):
         said = [say(service, post("/recommend", body)) for _ in range(6)]
 
     took = max(each.took_s for each in said)

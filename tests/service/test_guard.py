@@ -20,6 +20,7 @@ from fastapi.testclient import TestClient
 from httpx import Response
 from prometheus_client.parser import text_string_to_metric_families
 
+from service import guard
 from service.access import Key, Keys, Right
 from service.app import create_app
 from service.call import Call
@@ -369,6 +370,20 @@ def test_a_body_that_says_it_is_too_long_is_not_read(open_service: Service):
     assert portal is not None
     headers = [(b"content-length", b"%d" % (MAX_BODY_BYTES + 1))]
     assert portal.call(ask, open_service.app, "/recommend", unwanted, None, headers) == 413
+
+
+def test_memory_is_given_back_after_a_long_body_and_only_then(open_service: Service, monkeypatch: pytest.MonkeyPatch):
+    given_back = []
+    monkeypatch.setattr(guard, "LONG_BODY_BYTES", 100)
+    monkeypatch.setattr(guard, "give_back", lambda: given_back.append(len(open_service.lines)))
+    portal = open_service.client.portal
+    assert portal is not None
+
+    for length, times in ((100, 0), (101, 1), (MAX_BODY_BYTES, 2), (MAX_BODY_BYTES + 1, 3)):
+        portal.call(ask, open_service.app, "/recommend", in_pieces(b"{}".ljust(length - 1), b" "))
+        portal.call(asyncio.sleep, 0)
+        assert len(given_back) == times
+    assert given_back == [len(open_service.lines) - n for n in (2, 1, 0)], "each as its request has ended"
 
 
 def test_a_client_that_leaves_before_it_has_asked_costs_nothing(open_service: Service):

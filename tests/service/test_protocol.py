@@ -35,11 +35,12 @@ class App:
     Answers with the body that it was sent.
 
     `/big` gives more than any buffer takes, `/unread` does not read what it is sent, `/never` never answers, `/late`
-    gives the body of its answer once `let_go` was called.
+    gives the body of its answer once `let_go` was called, `/busy` lets the loop do nothing until its answer is `seen`.
     """
 
     def __init__(self) -> None:
         self._late = asyncio.Event()
+        self.seen, self.seen_meanwhile = threading.Event(), False
         self.asked: list[str] = []
         self.headers: list[list[tuple[bytes, bytes]]] = []
 
@@ -67,6 +68,8 @@ class App:
             self._loop = asyncio.get_running_loop()
             await self._late.wait()
         await send({"type": "http.response.body", "body": answer})
+        if path == "/busy":
+            self.seen_meanwhile = self.seen.wait(PATIENCE_S)
 
     def let_go(self) -> None:
         """Let `/late` end its answer."""
@@ -232,6 +235,23 @@ def test_what_is_written_in_one_turn_of_the_loop_is_sent_at_once():
 
     asyncio.run(write())
     assert wire.said == [b"headbody", b"last", "closed"]
+
+
+def test_head_and_body_of_an_answer_arrive_as_one(served: Served):
+    with served.connect() as connection:
+        for _ in range(20):
+            connection.sendall(GET)
+            assert connection.recv(1 << 16).endswith(b"\r\n\r\n/ ")
+
+
+def test_an_answer_that_is_whole_waits_for_nothing_that_the_loop_does_next(served: Served):
+    with served.connect() as connection:
+        connection.sendall(b"GET /busy HTTP/1.1\r\nHost: segue\r\n\r\n")
+        assert connection.recv(1 << 16).endswith(b"/busy ")
+        served.app.seen.set()
+        connection.sendall(GET)
+        assert connection.recv(1 << 16).endswith(b"/ ")
+    assert served.app.seen_meanwhile
 
 
 def test_a_head_does_not_wait_for_a_body_that_is_late(served: Served):
