@@ -279,7 +279,11 @@ def test_a_fault_that_comes_again_is_let_rest_unless_told_to_look(
     asyncio.run(scene())
 
 
-def test_a_request_ends_on_the_version_that_it_began_with_which_is_closed_after_it(published: Path, service: Service):
+def test_a_request_ends_on_the_version_that_it_began_with_which_is_closed_and_given_back_after_it(
+    published: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    given_back: list[None] = []
+    monkeypatch.setattr("service.model.give_back", lambda: given_back.append(None))
     first, served = Store(published).current().name, service.parts.watch.model
     with ExitStack() as request:
         recommender: Recommender = service.on_the_loop(request.enter_context, served.lend())
@@ -288,8 +292,10 @@ def test_a_request_ends_on_the_version_that_it_began_with_which_is_closed_after_
         assert mapped(published)[first]
         assert recommender.manifest.version == first
         assert len(recommender.popular(5)) == 5
+        assert given_back == []
 
         service.on_the_loop(request.close)
+        assert len(given_back) == 1
     del recommender
     assert set(mapped(published)) == {second}
 
