@@ -45,18 +45,20 @@ def main() -> None:
         print(f"\n{describe_machine()}\ndata: {data}\n")
         said = "" if options.rate is None else f" --rate {options.rate:g}"
         report = Report("soak", f"{command(options.data, 'bench_soak.py')} --minutes {options.minutes:g}{said}", data)
+        report.add("workers", str(WORKERS))
         report.add("start to ready", f"{service.ready_after_s:.1f} s")
         closed(service, requests, WORKERS, 3.0)  # warm
-        rate = options.rate or find_half(service, requests)
+        rate = options.rate or find_half(service, requests, report)
         bench(service, requests, rate, options.minutes * 60, report)
         print(*(f"\nmissed: {line}" for line in report.missed))
         report.finish(options.record)
 
 
-def find_half(service: Service, requests: Sequence[bytes]) -> float:
+def find_half(service: Service, requests: Sequence[bytes], report: Report) -> float:
     """Half of the rate that it sustains."""
     _, most = find_saturation(service, requests)
     rate, _ = find_sustainable_rate(service, requests, most)
+    report.add("sustainable rate", f"{rate:.0f}/s")
     return rate / 2
 
 

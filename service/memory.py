@@ -1,4 +1,4 @@
-"""What a worker holds of the system's memory for nothing."""
+"""Memory that a worker has no use for any more, and that the system would not get back by itself."""
 
 import ctypes
 
@@ -9,8 +9,7 @@ def give_back() -> None:
     """
     Give back to the system what was freed.
 
-    The C library keeps it for the next time, and so for good what one long request took, or two versions side by side.
-    It takes about a fifteenth of the time in which the memory was filled.
+    glibc keeps it for the next time, and so for good what one long request took, or two versions side by side.
     """
     if _trim is not None:
         _trim(0)

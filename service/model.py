@@ -37,7 +37,8 @@ class _Loan:
     def close_when_free(self) -> None:
         if self.retired and not self.borrowers:
             self.recommender.close()
-            give_back()
+            # Whoever lent it last has an answer to send first.
+            asyncio.get_running_loop().call_soon(give_back)
 
 
 @dataclass(frozen=True)

@@ -62,9 +62,9 @@ class Store:
     def stamp(self) -> tuple[object, ...]:
         """What changes whenever the current version, or any file of it, does."""
         try:
+            # Not of the pointer itself, which may change between the reading of it and a look at it.
             directory = self.current()
-            files = [self.root / CURRENT, *sorted(directory.iterdir())]
-            return tuple((path.name, *_stat(path)) for path in files)
+            return (directory.name, *((path.name, *_stat(path)) for path in sorted(directory.iterdir())))
         except (NoModel, OSError):
             return ()
 

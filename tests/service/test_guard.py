@@ -178,6 +178,16 @@ def in_pieces(*pieces: bytes) -> Callable[[], Awaitable[Any]]:
     return receive
 
 
+def leaving_after(piece: bytes) -> Callable[[], Awaitable[Any]]:
+    """A body of which *piece* comes, and then its client is gone."""
+    messages: list[Any] = [{"type": "http.request", "body": piece, "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    return receive
+
+
 def is_problem(response: Response, status: int) -> bool:
     content = response.json()
     return (
@@ -373,28 +383,25 @@ def test_a_body_that_says_it_is_too_long_is_not_read(open_service: Service):
 
 
 def test_memory_is_given_back_after_a_long_body_and_only_then(open_service: Service, monkeypatch: pytest.MonkeyPatch):
-    given_back = []
+    within: list[object] = []  # which task it was given back
     monkeypatch.setattr(guard, "LONG_BODY_BYTES", 100)
-    monkeypatch.setattr(guard, "give_back", lambda: given_back.append(len(open_service.lines)))
+    monkeypatch.setattr(guard, "give_back", lambda: within.append(asyncio.current_task()))
     portal = open_service.client.portal
     assert portal is not None
 
     for length, times in ((100, 0), (101, 1), (MAX_BODY_BYTES, 2), (MAX_BODY_BYTES + 1, 3)):
         portal.call(ask, open_service.app, "/recommend", in_pieces(b"{}".ljust(length - 1), b" "))
         portal.call(asyncio.sleep, 0)
-        assert len(given_back) == times
-    assert given_back == [len(open_service.lines) - n for n in (2, 1, 0)], "each as its request has ended"
+        assert len(within) == times
+    portal.call(ask, open_service.app, "/recommend", leaving_after(bytes(101)))
+    portal.call(asyncio.sleep, 0)
+    assert within == [None] * 4, "within a request its body is still held"
 
 
 def test_a_client_that_leaves_before_it_has_asked_costs_nothing(open_service: Service):
-    messages: list[Any] = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
-
-    async def receive() -> Any:
-        return messages.pop(0)
-
     portal = open_service.client.portal
     assert portal is not None
-    assert portal.call(ask, open_service.app, "/recommend", receive) == 0
+    assert portal.call(ask, open_service.app, "/recommend", leaving_after(b"{")) == 0
     assert open_service.lines[-1]["status"] == 499
     assert open_service.client.get("/model").status_code == 200
 

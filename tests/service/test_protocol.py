@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from service import protocol
 from service.envelope import SCOPE
 from service.metrics import REFUSED
 from service.protocol import BoundedProtocol, Corked, Limits
@@ -237,11 +238,27 @@ def test_what_is_written_in_one_turn_of_the_loop_is_sent_at_once():
     assert wire.said == [b"headbody", b"last", "closed"]
 
 
-def test_head_and_body_of_an_answer_arrive_as_one(served: Served):
+class Counted:
+    """A transport, and what was written to it."""
+
+    def __init__(self, transport: asyncio.Transport, written: list[bytes]):
+        self._transport, self._written = transport, written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        self._written.append(data)
+        self._transport.write(data)
+
+
+def test_head_and_body_of_an_answer_are_sent_as_one(served: Served, monkeypatch: pytest.MonkeyPatch):
+    written: list[bytes] = []
+    monkeypatch.setattr(protocol, "Corked", lambda transport, loop: Corked(Counted(transport, written), loop))
     with served.connect() as connection:
-        for _ in range(20):
-            connection.sendall(GET)
-            assert connection.recv(1 << 16).endswith(b"\r\n\r\n/ ")
+        connection.sendall(GET)
+        assert connection.recv(1 << 16).endswith(b"\r\n\r\n/ ")
+        assert [data[:12] for data in written] == [b"HTTP/1.1 200"]
 
 
 def test_an_answer_that_is_whole_waits_for_nothing_that_the_loop_does_next(served: Served):
@@ -249,6 +266,7 @@ def test_an_answer_that_is_whole_waits_for_nothing_that_the_loop_does_next(serve
         connection.sendall(b"GET /busy HTTP/1.1\r\nHost: segue\r\n\r\n")
         assert connection.recv(1 << 16).endswith(b"/busy ")
         served.app.seen.set()
+    with served.connect() as connection:  # answered once the loop has gone on
         connection.sendall(GET)
         assert connection.recv(1 << 16).endswith(b"/ ")
     assert served.app.seen_meanwhile

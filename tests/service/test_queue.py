@@ -193,9 +193,10 @@ async def press(queue: Queue, visitors: Visitors, *comers: str) -> AsyncIterator
 async def test_under_overload_one_may_wait_and_soon_after_it_a_burst_again():
     queue = open_queue(10, FOR_EVER_S)
     visitors = Visitors(queue)
+    pressed = 0
     async for _ in press(queue, visitors, *"abc"):
-        pass
-    assert queue.waiting == 0
+        pressed += 1
+        assert queue.waiting == 0 or pressed <= 50
     assert len(visitors.refused) > 200
     await visitors.come("d", "e")
     assert queue.waiting == WAIT_IN_OVERLOAD
@@ -216,8 +217,7 @@ async def test_where_far_more_comes_than_can_be_done_nobody_waits_and_no_turn_is
     async for each in press(queue, visitors, *"abcdefghi"):
         await visitors.come(f"{each}last")  # as a turn ends
         pressed += 1
-        if pressed > 50:
-            assert (queue.waiting, visitors.turns[-1]) == (0, f"{each}last")
+        assert (queue.waiting, visitors.turns[-1]) == (0, f"{each}last") or pressed <= 50
 
 
 @played

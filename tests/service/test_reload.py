@@ -282,8 +282,8 @@ def test_a_fault_that_comes_again_is_let_rest_unless_told_to_look(
 def test_a_request_ends_on_the_version_that_it_began_with_which_is_closed_and_given_back_after_it(
     published: Path, service: Service, monkeypatch: pytest.MonkeyPatch
 ):
-    given_back: list[None] = []
-    monkeypatch.setattr("service.model.give_back", lambda: given_back.append(None))
+    given_back: list[set[str]] = []
+    monkeypatch.setattr("service.model.give_back", lambda: given_back.append(set(mapped(published))))
     first, served = Store(published).current().name, service.parts.watch.model
     with ExitStack() as request:
         recommender: Recommender = service.on_the_loop(request.enter_context, served.lend())
@@ -294,10 +294,11 @@ def test_a_request_ends_on_the_version_that_it_began_with_which_is_closed_and_gi
         assert len(recommender.popular(5)) == 5
         assert given_back == []
 
+        del recommender
         service.on_the_loop(request.close)
-        assert len(given_back) == 1
-    del recommender
+        service.on_the_loop(asyncio.sleep, 0)
     assert set(mapped(published)) == {second}
+    assert given_back == [{second}]
 
 
 def test_the_version_that_serves_is_not_closed_by_those_who_give_it_back(published: Path, service: Service):

@@ -46,6 +46,38 @@ def test_a_pointer_to_what_is_not_there_is_no_model(tmp_path: Path, pointer: str
         store.current()
 
 
+def test_a_stamp_changes_with_the_version_that_is_current_and_with_its_files(tmp_path: Path):
+    store = Store(tmp_path)
+    stamps = [store.stamp()]
+    for name in ("v1", "v2"):
+        directory = publish(store, name)
+        stamps.append(store.stamp())
+    (directory / "mended.npy").write_bytes(b"mended")
+    stamps.append(store.stamp())
+    store.rollback("v1")
+
+    assert len(set(stamps)) == 4
+    assert store.stamp() == stamps[1]
+
+
+def test_a_stamp_is_of_one_version_though_another_is_published_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store, current = Store(tmp_path), Store.current
+    publish(store, "v1")
+    first = store.stamp()
+
+    def current_until_now(self: Store) -> Path:
+        found = current(self)
+        publish(Store(tmp_path), "v2")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "current", current_until_now)
+        assert store.stamp() == first
+    assert store.stamp() != first
+
+
 def test_a_version_that_fails_while_staged_leaves_nothing(tmp_path: Path):
     store = Store(tmp_path)
     publish(store, "v1")
