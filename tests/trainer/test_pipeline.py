@@ -1,6 +1,7 @@
 """The command line end to end: what works, and what fails in one clear line and changes nothing published."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -91,8 +92,10 @@ def test_train_shows_how_far_it_is(world: Path, tmp_path: Path, capsys: pytest.C
     main(["train", str(world), "--models", str(tmp_path), *TINY])
 
     said = capsys.readouterr().err
-    for step in ("reading", "fitting", "writing", "evaluating", "report", "publishing"):
-        assert step in said
+    for work in ("reading", "fitting", "evaluating"):
+        assert re.search(rf"{work} +100%", said)
+    steps = re.findall(r"^  (\S+) +[\d.]+ s +[\d,]+ MiB at most$", said, re.MULTILINE)
+    assert steps == ["reading", "matrix", "fitting", "writing", "evaluating", "baselines", "report", "publishing"]
 
 
 def test_a_playlist_that_repeats_a_track_counts_it_once(tmp_path: Path):
