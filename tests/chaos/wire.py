@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from load import prepare
-from reliability import Service, private_memory
+from reliability import Service, private_memory, until
 
 # What an attempt may end with, beside a status: closed without a word, or still open when the patience ended.
 CLOSED, OPEN = 0, -1
@@ -201,11 +201,9 @@ def flat_memory(service: Service, most_mib: float = 8.0) -> Iterator[None]:
     """
     before = service.memory()
     yield
-    deadline = time.monotonic() + GIVEN_BACK_WITHIN_S
-    while (grown := _grown_mib(before)) > most_mib and time.monotonic() < deadline:
-        time.sleep(0.05)
     assert service.workers() == list(before), "a worker died"
-    assert grown <= most_mib, f"a worker grew by {grown:.1f} MiB"
+    flat = f"no worker to hold {most_mib:g} MiB more than before"
+    until(lambda: _grown_mib(before) <= most_mib, GIVEN_BACK_WITHIN_S, flat)
 
 
 def _grown_mib(before: Mapping[int, int]) -> float:
