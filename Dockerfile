@@ -1,17 +1,17 @@
-# Two images: `service` serves and holds neither trainer nor compiler; `trainer` trains and publishes.
+# Two images. `service` serves and has neither trainer nor compiler; `trainer` trains and publishes.
 #
 #   docker build --target service -t segue-service .
 #   docker build --target trainer -t segue-trainer .
 #
-# Both run as user 10001, as any other user, and with a read-only root; what they write besides models goes to /tmp.
-# The service listens on all addresses of its container, so it starts only with SEGUE_KEYS, a file of API keys, or where
-# SEGUE_ALLOW_ANYONE=true says that something else decides who may ask; docs/deployment.md has both.
+# Both run as user 10001 or any other user, with a read-only root. They write models, and temporary files in /tmp.
+# The service listens on all addresses of its container. So it needs SEGUE_KEYS (a key file), or
+# SEGUE_ALLOW_ANYONE=true if something in front of it authorizes requests; see docs/deployment.md.
 
 FROM python:3.11-slim AS build
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends g++ \
  && rm -rf /var/lib/apt/lists/*
-# Annoy compiles for the builder's own processor unless told otherwise; this is any x86-64.
+# By default Annoy compiles for the builder's processor. These flags are for any x86-64.
 ENV ANNOY_COMPILER_ARGS=-O3,-march=x86-64,-mtune=generic,-ffast-math,-fno-associative-math,-fpermissive,-DANNOYLIB_MULTITHREADED_BUILD,-std=c++14 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -19,7 +19,7 @@ ENV ANNOY_COMPILER_ARGS=-O3,-march=x86-64,-mtune=generic,-ffast-math,-fno-associ
 WORKDIR /src
 COPY constraints.txt ./
 RUN python -m venv /opt/segue && /opt/segue/bin/pip install --constraint constraints.txt pip
-# What is depended on first, without a line of our own, so that this layer outlives changes of the code.
+# Dependencies first, without our code, so that this layer stays cached when the code changes.
 COPY pyproject.toml ./
 RUN touch README.md LICENSE && /opt/segue/bin/pip install --constraint constraints.txt .
 
@@ -35,16 +35,16 @@ COPY trainer ./trainer
 RUN /opt/segue/bin/pip install --no-deps .
 
 FROM python:3.11-slim AS base
-# Group root may write to /models too: a platform that picks a user at random puts it in that group.
+# Group root may write to /models too: platforms that choose a random user put it in that group.
 RUN groupadd --gid 10001 segue \
  && useradd --uid 10001 --gid segue --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin segue \
  && install --directory --owner segue --group root --mode 775 /models
-# What is installed comes compiled, the standard library does not, and nobody can write it down later: without this every
-# start, and every health check, would compile what it imports again. The hash spares a look at each source.
+# Compile the standard library; pip has compiled the packages. The root is read-only, so otherwise every start and every
+# health check would compile its imports again. With unchecked hashes, Python does not read the sources.
 RUN python -m compileall -q -x '/(test|idlelib|lib2to3|turtledemo|site-packages)/' --invalidation-mode unchecked-hash \
     "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 ENV PATH=/opt/segue/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-# `--models` is `models` unless given, which is /models from here.
+# The default of `--models` is `models`, which is /models from here.
 WORKDIR /
 USER segue
 

@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .demo
 DEMO_PLAYLISTS ?= 10000
-# Data for the benchmarks; none given: a synthetic world.
+# Data for the benchmarks. Default: a synthetic world.
 DATA ?=
 
 .PHONY: install demo test lint bench test-faults test-chaos test-deploy test-compose constraints clean help
@@ -11,7 +11,7 @@ DATA ?=
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-install: .venv/installed ## install everything, pinned, into .venv
+install: .venv/installed ## install all pinned dependencies into .venv
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -25,37 +25,38 @@ $(DEMO)/world: | .venv/installed
 $(DEMO)/models/CURRENT: | $(DEMO)/world
 	$(BIN)/python -m trainer train $(DEMO)/world --models $(DEMO)/models --profile small
 
-demo: $(DEMO)/models/CURRENT ## train on a synthetic world and serve it on port 8000
+demo: $(DEMO)/models/CURRENT ## train on a synthetic world and serve the model on port 8000
 	SEGUE_MODELS=$(DEMO)/models $(BIN)/python -m service
 
 test: install ## run the tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
-lint: install ## check style and types
+lint: install ## check formatting, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-bench: install ## run the benchmarks; DATA=... for playlists of your own
+bench: install ## run the benchmarks; DATA=... for your own playlists
 	$(BIN)/python benchmarks/bench_engine.py $(DATA)
 	$(BIN)/python benchmarks/bench_http.py $(DATA)
 	$(BIN)/python benchmarks/bench_growth.py
 	$(BIN)/python benchmarks/bench_overload.py $(DATA)
 	$(BIN)/python benchmarks/bench_soak.py $(DATA)
 
-test-faults: install ## kill retrains, fill the disk: nothing that is published is lost (five minutes)
+test-faults: install ## kill retrains and fill the disk; published versions must survive (5 minutes)
 	$(BIN)/python -m pytest -s tests/faults.py
 
-test-chaos: install ## load, reloads, kills, hostile clients, odd requests on a running service (25 minutes)
+test-chaos: install ## stress a running service: load, reloads, kills, hostile clients (25 minutes)
 	$(BIN)/python -m pytest -s --exitfirst tests/chaos/reload.py tests/chaos/hostile.py tests/chaos/access.py tests/chaos/contract.py
 
-test-deploy: install ## check dashboard, alerts, manifests and compose files by their own tools
+test-deploy: install ## check dashboard, alerts, manifests and compose files with their own tools
 	$(BIN)/python -m pytest tests/deploy.py
 
-test-compose: install ## bring the containers up, ask them, take them down
+test-compose: install ## start the containers, send requests, stop them
 	$(BIN)/python -m pytest --verbose --exitfirst tests/compose.py
 
-constraints: ## renew the pinned versions
+constraints: ## update the pinned versions
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --upgrade pip setuptools wheel
@@ -63,6 +64,6 @@ constraints: ## renew the pinned versions
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --all --exclude-editable | sort -f; } > .venv/constraints.txt
 	mv .venv/constraints.txt constraints.txt
 
-clean: ## remove what the other targets made
+clean: ## remove the files that other targets create
 	rm -rf .venv $(DEMO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

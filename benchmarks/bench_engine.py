@@ -27,14 +27,12 @@ from implicit.cpu.als import AlternatingLeastSquares
 from machine import describe_machine
 from scipy.sparse import csr_matrix
 
-from service.engine import Artifacts, Playlist, Recommender, Store
-from service.engine.retrieval import search_neighbours_exactly, unit
+from service.engine import Artifacts, Options, Playlist, Recommender, Store, search_neighbours_exactly, unit
 from trainer.config import Configs
-from trainer.dataset import Dataset
-from trainer.intake import read_dataset
+from trainer.dataset import Dataset, build_dataset
 from trainer.pipeline import Plan, train
 from trainer.sources import read
-from trainer.sources.synthetic import synthesize
+from trainer.synthetic.playlists import synthesize
 
 PLAYLISTS, SEEDS, K, BATCH, ROUNDS = 320, 30, 100, 64, 3
 EFFORTS = (500, 1000, 2000, 4000, 8000, 16000)
@@ -52,7 +50,7 @@ def main() -> None:
         train(paths, models, Configs.of(), Plan(hold_out=False))
         version = Store(models).current()
         print(f"\n{describe_machine()}\ndata: {', '.join(path.name for path in paths)}\n")
-        bench_recommend(read_dataset(read(paths)), version)
+        bench_recommend(build_dataset(read(paths)), version)
         bench_neighbours(version)
 
 
@@ -79,9 +77,9 @@ def bench_recommend(dataset: Dataset, version: Path) -> None:
     ours, batched, theirs, passes = [], [], [], []
     for start in [*range(0, len(playlists), BATCH)] * ROUNDS:
         turn = range(start, min(start + BATCH, len(playlists)))
-        ours += timed(lambda i: recommender.recommend([playlists[i]], K), turn)
+        ours += timed(lambda i: recommender.recommend([playlists[i]], Options(K)), turn)
         batch = [playlists[i] for i in turn]
-        batched += [seconds / len(batch) for seconds in timed(lambda _: recommender.recommend(batch, K), [0])]
+        batched += [seconds / len(batch) for seconds in timed(lambda _: recommender.recommend(batch, Options(K)), [0])]
         theirs += timed(lambda i: reference.recommend(0, rows[i], N=K, recalculate_user=True), turn)
         passes += timed(lambda i: ranking @ queries[i], turn)
 

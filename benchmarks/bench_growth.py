@@ -17,7 +17,7 @@ from pathlib import Path
 from machine import describe_machine
 
 from service.engine import Manifest, Store
-from trainer.sources.synthetic import synthesize
+from trainer.synthetic.playlists import synthesize
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
 """
-`/recommend` over HTTP beside the engine's own time, and requests/s beside an endpoint that does nothing.
+Latency of `/recommend` and time in the engine; requests/s of `/recommend` and of an endpoint that does nothing.
 
     python benchmarks/bench_http.py [DATA...]     default: a synthetic world of 50,000 playlists
 
 One worker; `wrk` (Debian: apt-get install wrk) sends the same 320 playlists of 30 seeds, k = 100, over kept-alive
-connections. The kinds of measurement take turns, seven rounds each; medians of the rounds.
+connections. The measurements take turns, seven rounds each; the figures are medians of the rounds.
 """
 
 import os
@@ -33,15 +33,15 @@ from bench_engine import K, playlists_of_30, timed
 from machine import describe_machine
 from starlette.types import Receive, Scope, Send
 
-from service.engine import Playlist, Recommendation, Recommender, Steps, Store
+from service.engine import Options, Playlist, Recommendation, Recommender, Store
 from trainer.config import Configs
-from trainer.intake import read_dataset
+from trainer.dataset import build_dataset
 from trainer.pipeline import Plan, train
 from trainer.sources import read
-from trainer.sources.synthetic import synthesize
+from trainer.synthetic.playlists import synthesize
 
 PORT, ROUNDS, SECONDS = 18999, 7, 4
-CLIENTS = 2  # keep one worker busy without a break; of more, which ask again at once, some would be refused
+CLIENTS = 2  # enough to keep one worker busy
 LUA = """
 local bodies, i = {}, 0
 for line in io.lines(os.getenv("BODIES")) do bodies[#bodies + 1] = line end
@@ -51,7 +51,7 @@ request = function() i = i % #bodies + 1; return wrk.format(nil, nil, nil, bodie
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="/recommend over HTTP beside the engine's own time.")
+    parser = argparse.ArgumentParser(description="Latency of /recommend over HTTP, and time in the engine.")
     parser.add_argument("data", type=Path, nargs="*")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def bench(directory: Path, paths: list[Path], models: Path) -> None:
-    playlists = playlists_of_30(read_dataset(read(paths)))
+    playlists = playlists_of_30(build_dataset(read(paths)))
     bodies, script = directory / "bodies.jsonl", directory / "wrk.lua"
     bodies.write_text("".join(json.dumps({"tracks": list(p.tracks), "k": K}) + "\n" for p in playlists))
     script.write_text(LUA)
@@ -82,7 +82,8 @@ def bench(directory: Path, paths: list[Path], models: Path) -> None:
     tight, within, alone, loaded, nothing = [], [], [], [], []
     with serving(models):
         for _ in range(ROUNDS):
-            tight += [median(timed(lambda i: recommender.recommend([playlists[i]], K), range(len(playlists)))) * 1e3]
+            times = timed(lambda i: recommender.recommend([playlists[i]], Options(K)), range(len(playlists)))
+            tight += [median(times) * 1e3]
             engine_ms()
             alone += [wrk("/recommend", 1, bodies, script)]
             within += [engine_ms()]
@@ -101,39 +102,33 @@ def bench(directory: Path, paths: list[Path], models: Path) -> None:
 
 
 def engine_ms() -> float:
-    """The median that the engine took within the requests since this was last asked, in milliseconds."""
+    """Return the median time in the engine since the last call, in milliseconds."""
     with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/engine") as response:
         return float(json.loads(response.read()))
 
 
 def serve(models: Path) -> None:
-    """The application with a clock around its engine, and an endpoint that does nothing with the same body."""
+    """Serve the application with a clock around its engine, and an endpoint that only reads the body."""
     import uvicorn
     from fastapi import FastAPI, Request
 
+    from service.api.routing import Answer
     from service.app import create_app
-    from service.logs import configure_logs
-    from service.routes import Answer
+    from service.server.supervisor import bounded_protocol
     from service.settings import Settings
-    from service.supervisor import bounded_protocol
+    from service.telemetry.logs import configure_logs
 
     seconds: list[float] = []
-    recommend_in_steps = Recommender.recommend_in_steps
+    recommend = Recommender.recommend
 
-    def timed_steps(self: Recommender, playlists: Sequence[Playlist], k: int) -> Steps[list[Recommendation]]:
-        steps, took = recommend_in_steps(self, playlists, k), 0.0
-        while True:
-            started = time.perf_counter()
-            try:
-                next(steps)
-            except StopIteration as end:
-                seconds.append(took + time.perf_counter() - started)
-                return end.value
-            took += time.perf_counter() - started
-            yield
+    def timed_recommend(self: Recommender, playlists: Sequence[Playlist], options: Options) -> list[Recommendation]:
+        started = time.perf_counter()
+        answers = recommend(self, playlists, options)
+        seconds.append(time.perf_counter() - started)
+        return answers
 
-    # Timed from within, in the process that answers: the service has no hook for that, and needs none.
-    Recommender.recommend_in_steps = timed_steps
+    # Timed in the process that answers. The service has no hook for that, and needs none.
+    Recommender.recommend = timed_recommend
     settings, beside = Settings(models=models), FastAPI()
     service = create_app(settings)
 
@@ -151,7 +146,7 @@ def serve(models: Path) -> None:
         chosen = beside if scope["type"] == "http" and scope["path"] in ("/engine", "/nothing") else service
         await chosen(scope, receive, send)
 
-    with Path(os.devnull).open("w") as nowhere:  # each request is logged, as it is by default
+    with Path(os.devnull).open("w") as nowhere:  # each request is logged, as by default
         configure_logs(settings, nowhere)
         config = uvicorn.Config(app, port=PORT, log_config=None, access_log=False, http=bounded_protocol(settings))
         asyncio.run(uvicorn.Server(config).serve())
@@ -176,8 +171,8 @@ def serving(models: Path) -> Iterator[None]:
 
 
 def wrk(path: str, clients: int, bodies: Path, script: Path) -> dict[str, float]:
-    """p50 and p99 in milliseconds, and requests/s."""
-    said = subprocess.run(
+    """Return p50 and p99 in milliseconds, and requests/s."""
+    output = subprocess.run(
         [
             "wrk",
             "-t1",
@@ -193,14 +188,14 @@ def wrk(path: str, clients: int, bodies: Path, script: Path) -> dict[str, float]
         text=True,
         check=True,
     ).stdout
-    if "Non-2xx" in said:
-        raise SystemExit(f"error: some answers were refused:\n{said}")
+    if "Non-2xx" in output:
+        raise SystemExit(f"error: some answers were refused:\n{output}")
     scale = {"us": 1e-3, "ms": 1, "s": 1e3}
     found = {}
     for share in ("50", "99"):
-        value, unit = re.search(rf"{share}%\s+([\d.]+)(us|ms|s)", said).groups()
+        value, unit = re.search(rf"{share}%\s+([\d.]+)(us|ms|s)", output).groups()
         found[f"p{share}"] = float(value) * scale[unit]
-    return {**found, "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", said).group(1))}
+    return {**found, "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", output).group(1))}
 
 
 if __name__ == "__main__":

@@ -1,18 +1,16 @@
 """
-More work than the service can do in time: what of it is accepted stays fast, the rest is refused at once.
+More requests than the service can answer: it answers some quickly and refuses the others at once.
 
     python benchmarks/bench_overload.py [DATA...] [--record]     default: a synthetic world of 10,000 playlists
 
-A worker for each core but one, which the load has for itself, with the settings that they have by default. Of four
-requests three are `/recommend` of 30 seeds, k = 100, and one is `/similar`. The *sustainable rate* is the highest at
-which the p99 stays under 50 ms for 30 s; a refused request counts as one that took longer. Then a minute with ten times
-the connections that saturate the service, each of which asks again at once, whatever it was told; and a minute at three
-times the sustainable rate. Health is asked once a second meanwhile, and metrics every five, three times as often as the
-Prometheus in `deploy/` does.
+There is a worker for each core but one, which the load occupies. All settings are defaults. Three of four requests are
+`/recommend` with 30 seeds, k = 100, and one is `/similar`. The *sustainable rate* is the highest rate with a p99 under
+50 ms for 30 s; a refused request counts as a slower one. Then follow a minute with ten times the connections that
+saturate the service, each of which sends its next request at once, and a minute at three times the sustainable rate.
+Meanwhile health is requested once a second, and metrics every five seconds, three times as often as in `deploy/`.
 
-A virtual machine is slower at one time than at another and stands still now and then, about which no service can do
-anything: what is usual is measured before and after each overload, and the time that the machine stood still is taken
-off the refusals beside what was measured.
+The speed of a virtual machine varies, and it may pause. The usual latency is therefore measured before and after each
+overload. The latency of refusals is also given without the pauses of the machine.
 """
 
 import os
@@ -44,13 +42,13 @@ from standstill import Standstills
 
 from service.engine import Store
 from trainer.config import Configs
-from trainer.intake import read_dataset
+from trainer.dataset import build_dataset
 from trainer.pipeline import Plan, train
 from trainer.sources import read
-from trainer.sources.synthetic import synthesize
+from trainer.synthetic.playlists import synthesize
 
-WITHIN_MS = 50.0  # what a p99 has to stay under to be sustainable, and a refusal to be early
-TIMES = 3.0  # the p99 at half load, under overload
+WITHIN_MS = 50.0  # limit of a sustainable p99, and of a refusal
+TIMES = 3.0  # limit of the p99 under overload, relative to half load
 PROBE_S, CONFIRM_S, STEPS = 5.0, 30.0, 6
 BACK_WITHIN_S, WATCHED_S, WINDOW_S = 2.0, 15.0, 5.0
 GROWTH = 0.05  # of a worker's private memory, at most
@@ -63,7 +61,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, help="a store with a model of DATA, so that none is trained")
     parser.add_argument("--workers", type=int, default=max((os.cpu_count() or 1) - 1, 1), help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each overload")
-    parser.add_argument("--record", action="store_true", help="put the figures into docs/reliability.md")
+    parser.add_argument("--record", action="store_true", help="write the figures into benchmarks/reliability.md")
     options = parser.parse_args()
     with (
         world(options.data, options.models) as (models, requests, data),
@@ -77,13 +75,13 @@ def main() -> None:
 
 
 def command(paths: Sequence[Path], script: str) -> str:
-    """How this is run again."""
+    """Return the command that repeats this run."""
     return " ".join(["python", f"benchmarks/{script}", *(path.name for path in paths)])
 
 
 @contextmanager
 def world(paths: Sequence[Path], models: Path | None) -> Iterator[tuple[Path, list[bytes], str]]:
-    """A store with a model, requests that fit it, and what the data are called."""
+    """Yield a store with a model, requests for it, and the name of the data."""
     with tempfile.TemporaryDirectory() as directory:
         if not paths:
             paths = [Path(directory, "synthetic-10000")]
@@ -99,10 +97,10 @@ def world(paths: Sequence[Path], models: Path | None) -> Iterator[tuple[Path, li
 
 
 def mixed_requests(paths: Sequence[Path]) -> list[bytes]:
-    """Of four three `/recommend`, one `/similar`."""
+    """Return three `/recommend` for each `/similar`."""
     rng = random.Random(4)
     requests = []
-    for number, playlist in enumerate(playlists_of_30(read_dataset(read(paths)))):
+    for number, playlist in enumerate(playlists_of_30(build_dataset(read(paths)))):
         requests.append(prepare("POST", "/recommend", {"tracks": list(playlist.tracks), "k": K}))
         if number % 3 == 2:
             seed = rng.choice(playlist.tracks)
@@ -126,10 +124,10 @@ def bench(service: Service, requests: Sequence[bytes], seconds: float, report: R
 
     print(f"\n  {seconds:.0f} s in closed loop with 10 x {connections} connections", flush=True)
     found = run(watch(service, requests, lambda load: load.closed(10 * connections, seconds), rate / 2))
-    tell(found, "closed loop, 10 x", half, report)
+    describe(found, "closed loop, 10 x", half, report)
     print(f"\n  {seconds:.0f} s in open loop at 3 x {rate:.0f} requests/s", flush=True)
     found = run(watch(service, requests, lambda load: load.open(3 * rate, seconds), rate / 2))
-    tell(found, "open loop, 3 x", half, report)
+    describe(found, "open loop, 3 x", half, report)
 
 
 def closed(service: Service, requests: Sequence[bytes], connections: int, seconds: float) -> Records:
@@ -141,7 +139,7 @@ def opened(service: Service, requests: Sequence[bytes], rate: float, seconds: fl
 
 
 def find_saturation(service: Service, requests: Sequence[bytes]) -> tuple[int, float]:
-    """The fewest connections that reach the highest rate but for a twentieth, and that rate."""
+    """Return the smallest number of connections with 95 % of the highest rate, and that rate."""
     rates: dict[int, float] = {}
     for connections in (1, 2, 3, 4, 6, 8, 12, 16):
         records = closed(service, requests, connections, PROBE_S)
@@ -152,11 +150,11 @@ def find_saturation(service: Service, requests: Sequence[bytes]) -> tuple[int, f
 
 
 def find_sustainable_rate(service: Service, requests: Sequence[bytes], most: float) -> tuple[float, Records]:
-    """The highest rate at which the p99 stays under what is wanted, and the records of the 30 s that confirm it."""
+    """Return the highest rate with a p99 within the limit, and the records of the 30 s that confirm it."""
     low, high = 0.0, 1.2 * most
     for _ in range(STEPS):
         rate = (low + high) / 2
-        # Asked twice before it is given up: one standstill of the machine would leave the overload far too small.
+        # Tried twice: one pause of the machine would make the overload far too small.
         sustained = any(sustains(probe(service, requests, rate, PROBE_S)) for _ in range(2))
         low, high = (rate, high) if sustained else (low, rate)
     rate = low
@@ -169,21 +167,21 @@ def find_sustainable_rate(service: Service, requests: Sequence[bytes], most: flo
 
 
 def probe(service: Service, requests: Sequence[bytes], rate: float, seconds: float) -> Records:
-    # What the probe before left is not to count in this one.
-    until(lambda: service.in_progress() <= 1, 10, "what was asked before to be answered")
+    # Requests of the previous probe must not count.
+    until(lambda: service.in_progress() <= 1, 10, "earlier requests to be answered")
     records = opened(service, requests, rate, seconds)
     print(f"  {rate:6.0f}/s for {seconds:2.0f} s: {outcome(records)}", flush=True)
     return records
 
 
 def sustains(records: Records) -> bool:
-    """Whether the p99 is under what is wanted, where a refusal counts as later than that."""
+    """Return True if the p99 is within the limit. A refusal counts as slower."""
     late = (milliseconds(records) >= WITHIN_MS) | (records["status"] != 200)
     return bool(late.mean() < 0.01)
 
 
 def outcome(records: Records) -> str:
-    """Records in a few words."""
+    """Return a summary of *records*."""
     good = accepted(records)
     counts = ", ".join(f"{count} x {status}" for status, count in statuses(records).items())
     return f"p50 {percentile(good, 50):5.1f}, p99 {percentile(good, 99):6.1f} ms; {counts}"
@@ -192,17 +190,17 @@ def outcome(records: Records) -> str:
 @dataclass(frozen=True)
 class Overload:
     """
-    What was seen of an overload.
+    The results of an overload.
 
     Attributes:
-        records: of the overload.
-        refusals: the answers that were not 200, by status and whether they said when to try again.
-        after: the half load that followed at once.
-        ended_s: when the overload ended, by the monotonic clock.
-        probes: of health and metrics meanwhile, by path.
-        before, during, left: private memory of each worker before, at the end, and once it was over, in bytes.
+        records: the requests of the overload.
+        refusals: the number of other answers than 200, by status and presence of Retry-After.
+        after: the requests at half load right after it.
+        ended_s: the end of the overload by the monotonic clock.
+        probes: the requests for health and metrics meanwhile, by path.
+        before, during, left: private memory of each worker before, at the end, and afterwards, in bytes.
         client: the share of a processor that the load itself took.
-        machine: when it stood still.
+        machine: the pauses of the machine.
     """
 
     records: Records
@@ -220,7 +218,7 @@ class Overload:
 async def watch(
     service: Service, requests: Sequence[bytes], overload: Callable[[Load], Awaitable[Records]], half: float
 ) -> Overload:
-    """An *overload* with everything that is watched beside it, and the *half* load right after it."""
+    """Run the *overload* with its probes, then the *half* load."""
     refusals: Counter[tuple[int, bool]] = Counter()
 
     def count(_: int, status: int, head: bytes, __: bytes) -> None:
@@ -238,7 +236,7 @@ async def watch(
     client = (time.process_time() - used) / (ended - began)
     for load in probes.values():
         load.stop()
-    # What is on its way at the end has been waited for: the half load begins as it would for who comes next.
+    # All requests of the overload have ended by now.
     following = asyncio.create_task(Load(service.port, requests).open(half, WATCHED_S))
     during = {pid: float(private_memory(pid)) for pid in workers}
     probed = {path: await task for path, task in probing.items()}
@@ -247,7 +245,7 @@ async def watch(
 
 
 async def memory_of(workers: Sequence[int]) -> dict[int, float]:
-    """The private memory of each of *workers*, in bytes, the median of two seconds."""
+    """Return the private memory of each of *workers* in bytes, the median over two seconds."""
     samples: dict[int, list[int]] = {pid: [] for pid in workers}
     for _ in range(10):
         for pid, found in samples.items():
@@ -256,8 +254,8 @@ async def memory_of(workers: Sequence[int]) -> dict[int, float]:
     return {pid: median(found) for pid, found in samples.items()}
 
 
-def tell(found: Overload, name: str, half: Records, report: Report) -> None:
-    """Add what was seen to the *report*, beside what is usual at *half* load."""
+def describe(found: Overload, name: str, half: Records, report: Report) -> None:
+    """Add the results to the *report*, relative to *half* load."""
     good, bad = accepted(found.records), found.records[found.records["status"] != 200]
     p99, usual = percentile(good, 99), percentile(np.concatenate((half, found.after)), 99)
     took = found.ended_s - float(found.records["sent"].min())
@@ -268,11 +266,11 @@ def tell(found: Overload, name: str, half: Records, report: Report) -> None:
     report.add(f"{name}: p50 and p99 of accepted", f"{percentile(good, 50):.1f} and {p99:.1f} ms")
     figure, wanted = f"{p99 / usual:.2f} times {usual:.1f} ms", f"<= {TIMES:g} times"
     report.add(f"{name}: that p99 to the one at half load, before and after", figure, wanted, p99 <= TIMES * usual)
-    others = {f"{status}{'' if told else ' without Retry-After'}": n for (status, told), n in found.refusals.items()}
+    others = {f"{status}{'' if retry else ' without Retry-After'}": n for (status, retry), n in found.refusals.items()}
     dropped = {str(status): n for status, n in statuses(found.records).items() if status <= 0}
     proper = set(others) <= {"503"} and not dropped
     report.add(f"{name}: all others", counts(others | dropped), "503 with Retry-After", proper)
-    tell_refusals(bad, found.machine, name, report)
+    describe_refusals(bad, found.machine, name, report)
     for path, records in found.probes.items():
         figure = f"p50 {percentile(records, 50):.1f}, most {percentile(records, 100):.1f} ms"
         report.add(f"{name}: {path} meanwhile", figure, "200", set(statuses(records)) == {200})
@@ -286,8 +284,8 @@ def tell(found: Overload, name: str, half: Records, report: Report) -> None:
     report.add(f"{name}: of a processor, the load itself took", f"{found.client:.0%}")
 
 
-def tell_refusals(refused: Records, machine: Standstills, name: str, report: Report) -> None:
-    """Add to the *report* how late those that were *refused* were told, on a *machine* that stood still meanwhile."""
+def describe_refusals(refused: Records, machine: Standstills, name: str, report: Report) -> None:
+    """Add the latency of the *refused* requests to the *report*, with and without the pauses of the *machine*."""
     if not len(refused):
         return
     late = milliseconds(refused)
@@ -298,19 +296,21 @@ def tell_refusals(refused: Records, machine: Standstills, name: str, report: Rep
 
 
 def of_refusals(late: NDArray[np.float64]) -> str:
-    """The p50, the p99.9 and the most of *late*, in milliseconds."""
+    """Return p50, p99.9 and maximum of *late*, in milliseconds."""
     return f"{np.percentile(late, 50):.1f}, {np.percentile(late, 99.9):.1f}, {late.max():.1f} ms"
 
 
 def counts(found: dict[str, int]) -> str:
-    """How many of each, in a few words."""
+    """Return the numbers in *found* as text."""
     return ", ".join(f"{count} x {what}" for what, count in found.items()) or "none"
 
 
 def recovery_s(after: Records, ended_s: float, half: Records) -> float:
     """
-    Seconds from the end of an overload until all is as usual: of the five seconds from then on none is refused, their
-    p50 is at most half more than at *half* load, and their p99, which is that of three requests, at most `TIMES` it.
+    Return the seconds from the end of an overload until the service is as usual.
+
+    In the five seconds from then on no request is refused, the p50 is at most 1.5 times that at *half* load, and the
+    p99 at most `TIMES` that.
     """
     when = after["scheduled"] - ended_s
     p50, p99 = 1.5 * percentile(half, 50), TIMES * percentile(half, 99)

@@ -23,17 +23,17 @@ import numpy as np
 from machine import describe_machine
 
 from service.engine import Artifacts, Recommender, Store
-from trainer.__main__ import main as trainer
-from trainer.challenge import Task, track_artists
+from trainer.cli import main as trainer
 from trainer.config import FULL
-from trainer.dataset import Dataset, hash_share
-from trainer.evaluate import Segue, ask, score
-from trainer.fitting import fit_and_write
-from trainer.intake import read_dataset
+from trainer.dataset import Dataset, build_dataset, playlist_hash
+from trainer.evaluation.answers import Segue, ask
+from trainer.evaluation.scores import score
+from trainer.evaluation.split import HELD_OUT_MOST_SHARE, split
+from trainer.evaluation.tasks import Task
+from trainer.fitting.fit import fit_and_write
 from trainer.progress import quiet
-from trainer.protocol import HELDOUT_MOST_SHARE, split
-from trainer.sources import Playlist, read
-from trainer.steps import Steps
+from trainer.sources import SourcePlaylist, read
+from trainer.timing import Stopwatch
 
 SEEDS = 10
 PORT = 18123
@@ -41,8 +41,8 @@ PORT = 18123
 
 def warm_start(data: Path, root: Path) -> None:
     """A model of ten elevenths of the playlists, then of all of them: from nothing, and from the first."""
-    learned, tasks = split(read_dataset(read([data])), FULL.seed)
-    places = np.array([hash_share(f"{id_} again") for id_ in learned.playlist_ids])
+    learned, tasks = split(build_dataset(read([data])), FULL.seed)
+    places = np.array([playlist_hash(f"{id_} again") / 2**64 for id_ in learned.playlist_ids])
     before = learned.select(places < 10 / 11)
     print(f"{len(before):,} playlists, then {len(learned):,}; {len(tasks):,} others to continue")
     fit(before, root / "before", None)
@@ -58,7 +58,7 @@ def warm_start(data: Path, root: Path) -> None:
 def fit(dataset: Dataset, directory: Path, begin: Path | None) -> float:
     """Fit and write a version; returns how long the fitting took."""
     directory.mkdir()
-    steps, opened = Steps(), None if begin is None else Artifacts.open(begin)
+    steps, opened = Stopwatch(), None if begin is None else Artifacts.open(begin)
     with quiet():
         fit_and_write(dataset, directory, directory.name, replace(FULL, trees=1), {}, opened, steps)
     if opened is not None:
@@ -71,7 +71,7 @@ def ndcg(directory: Path, learned: Dataset, tasks: list[Task]) -> float:
     with quiet():
         answers = ask(Segue(recommender), tasks, "asking")
     recommender.close()
-    return float(score(tasks, answers, track_artists(learned), 1).values["ndcg"].mean())
+    return float(score(tasks, answers, learned.vocabulary.artists_by_track(), 1).values["ndcg"].mean())
 
 
 def gate(data: Path, root: Path) -> None:
@@ -79,7 +79,7 @@ def gate(data: Path, root: Path) -> None:
     models = root / "models"
     run("the first model", data, models)
     run("2 factors", data, models, "--factors", "2")
-    for name, spared in (("shuffled, the held-out ones spared", HELDOUT_MOST_SHARE), ("all shuffled", 0.0)):
+    for name, spared in (("shuffled, the held-out ones spared", HELD_OUT_MOST_SHARE), ("all shuffled", 0.0)):
         run(name, shuffle(data, root / f"{name}.json", spared), models, "--cold")
     for seed in range(SEEDS):
         run(f"seed {seed}", data, models, "--cold", "--seed", str(seed))
@@ -98,8 +98,8 @@ def run(name: str, data: Path, models: Path, *options: str) -> None:
 
 def shuffle(data: Path, out: Path, spared: float) -> Path:
     """The tracks of all playlists dealt anew, but those of playlists whose ids hash below *spared*."""
-    playlists = [playlist for playlist in read([data]) if isinstance(playlist, Playlist)]
-    dealt = [playlist for playlist in playlists if hash_share(playlist.id) >= spared]
+    playlists = [playlist for playlist in read([data]) if isinstance(playlist, SourcePlaylist)]
+    dealt = [playlist for playlist in playlists if playlist_hash(playlist.id) / 2**64 >= spared]
     tracks = [track for playlist in dealt for track in playlist.tracks]
     order = iter(np.random.default_rng(0).permutation(len(tracks)).tolist())
     new = {playlist.id: [tracks[next(order)] for _ in playlist.tracks] for playlist in dealt}

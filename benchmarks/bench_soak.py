@@ -1,11 +1,10 @@
 """
-Half of what it can do, for a long time: what a worker holds in memory stays as it is.
+Half load for a long time: the memory of the workers stays flat.
 
     python benchmarks/bench_soak.py [DATA...] [--minutes 15] [--record]     default: 10,000 synthetic playlists
 
-Two workers, the requests of bench_overload.py at half of the sustainable rate, which is measured first. The private
-anonymous memory of each worker is read each second; what it is at the end is compared with what it was after the first
-minute.
+Two workers get the requests of bench_overload.py at half of the sustainable rate, which is measured first. The private
+anonymous memory of each worker is read each second, and its value at the end compared with that after a minute.
 """
 
 import os
@@ -27,7 +26,7 @@ from reliability import Report, Service, private_memory, sparkline
 
 WORKERS = 2
 GROWTH = 0.02
-FIRST_S, SETTLED_S = 60, 10  # what is compared: ten seconds after the first minute, and the last ten
+FIRST_S, SETTLED_S = 60, 10  # compared: the ten seconds after the first minute, and the last ten
 BARS = 60
 
 Samples = dict[int, list[int]]
@@ -39,12 +38,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--rate", type=float, help="requests/s, in place of half of the sustainable rate")
     parser.add_argument("--models", type=Path, help="a store with a model of DATA, so that none is trained")
-    parser.add_argument("--record", action="store_true", help="put the figures into docs/reliability.md")
+    parser.add_argument("--record", action="store_true", help="write the figures into benchmarks/reliability.md")
     options = parser.parse_args()
     with world(options.data, options.models) as (models, requests, data), Service(models, workers=WORKERS) as service:
         print(f"\n{describe_machine()}\ndata: {data}\n")
-        said = "" if options.rate is None else f" --rate {options.rate:g}"
-        report = Report("soak", f"{command(options.data, 'bench_soak.py')} --minutes {options.minutes:g}{said}", data)
+        rate_option = "" if options.rate is None else f" --rate {options.rate:g}"
+        report = Report(
+            "soak", f"{command(options.data, 'bench_soak.py')} --minutes {options.minutes:g}{rate_option}", data
+        )
         report.add("workers", str(WORKERS))
         report.add("start to ready", f"{service.ready_after_s:.1f} s")
         closed(service, requests, WORKERS, 3.0)  # warm
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def find_half(service: Service, requests: Sequence[bytes], report: Report) -> float:
-    """Half of the rate that it sustains."""
+    """Return half of the sustainable rate."""
     _, most = find_saturation(service, requests)
     rate, _ = find_sustainable_rate(service, requests, most)
     report.add("sustainable rate", f"{rate:.0f}/s")
@@ -88,7 +89,7 @@ def bench(service: Service, requests: Sequence[bytes], rate: float, seconds: flo
 
 
 async def soak(service: Service, requests: Sequence[bytes], rate: float, seconds: float) -> tuple[Records, Samples]:
-    """The records of the load, and the memory of each worker at each second; health and metrics are asked too."""
+    """Return the records of the load, and the memory of each worker at each second."""
     memory: Samples = {pid: [] for pid in service.workers()}
     scraper = Load(service.port, [prepare("GET", "/metrics"), prepare("GET", "/health/ready")])
     scraping = asyncio.create_task(scraper.open(0.4, seconds))
@@ -107,7 +108,7 @@ async def soak(service: Service, requests: Sequence[bytes], rate: float, seconds
 
 
 def thinned(samples: Sequence[int]) -> list[float]:
-    """*samples* as a line's worth of medians."""
+    """Return medians of *samples*, enough for a line."""
     step = max(1, len(samples) // BARS)
     return [median(samples[start : start + step]) for start in range(0, len(samples), step)]
 

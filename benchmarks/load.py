@@ -1,9 +1,9 @@
 """
-A load on a service that runs: kept connections, prepared bytes, one record for each request.
+A load on a running service: kept connections, prepared bytes, one record for each request.
 
-It shares the machine with what it loads, so it is as small as it can be: uvloop, raw protocols, no HTTP library. In a
-*closed loop* each of N connections asks again as soon as it is answered. In an *open loop* requests are sent at times
-fixed beforehand, and latency counts from these: a service that falls behind is not given time to catch up.
+It shares the machine with the service, so it is small: uvloop, raw protocols, no HTTP library. In a *closed loop* each
+of N connections sends its next request after each answer. In an *open loop* requests are sent at fixed times, and
+latency counts from these, so that a slow service gets no time to catch up.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-# What stands in place of a status where there was none.
+# In place of a status if there is no answer.
 DROPPED, UNREACHABLE, UNANSWERED = 0, -1, -2
 
-# Times are of the monotonic clock, in seconds; *request* is the place in the list of prepared requests; *port* is the
-# client's own, by which the server's end of the connection can be found.
+# Times are seconds of the monotonic clock; *request* is an index of the prepared requests; *port* is the client's and
+# identifies the server's end of the connection.
 RECORD = np.dtype(
     [("scheduled", "f8"), ("sent", "f8"), ("done", "f8"), ("status", "i2"), ("request", "i4"), ("port", "i4")]
 )
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 def prepare(method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> bytes:
-    """The bytes of a request; a *body* that is not bytes already is sent as JSON."""
+    """Return the bytes of a request; a *body* other than bytes is sent as JSON."""
     content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = {"Host": "127.0.0.1", **(headers or {})}
     if body is not None:
@@ -42,14 +42,14 @@ def prepare(method: str, path: str, body: Any = None, headers: dict[str, str] | 
 
 
 class Connection(asyncio.Protocol):
-    """One kept connection with at most one request on its way."""
+    """One kept connection with at most one request in progress."""
 
     def __init__(self, load: "Load"):
         self.load, self.transport, self.port = load, None, 0
-        self.busy, self.asked = False, 0
+        self.busy, self.n_sent = False, 0
         self.request, self.scheduled, self.sent = 0, 0.0, 0.0
         self.parts: list[bytes] = []
-        self.missing = -1  # bytes of the answer that have yet to come; -1 until its head is here
+        self.missing = -1  # missing bytes of the answer; -1 before its head is complete
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, request: int, scheduled: float) -> None:
         self.busy, self.request, self.scheduled, self.sent = True, request, scheduled, time.monotonic()
-        self.asked += 1
+        self.n_sent += 1
         self.transport.write(self.load.requests[request])
 
     def data_received(self, data: bytes) -> None:
@@ -94,9 +94,9 @@ class Connection(asyncio.Protocol):
         if self.load.answered is not None:
             head, _, body = b"".join(parts).partition(b"\r\n\r\n")
             self.load.answered(self.request, status, head, body)
-        # `Connection: close` is small enough to be in the first part, and told in lower case.
+        # `connection: close` is in the first part.
         ends = parts[0].find(b"\nconnection: close", 0, 2048) > 0
-        if ends or self.asked == self.load.lifetime:
+        if ends or self.n_sent == self.load.lifetime:
             self.transport.close()
         else:
             self.load.free(self)
@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
         return self.scheduled, self.sent, time.monotonic(), status, self.request, self.port
 
     def abandon(self) -> None:
-        """Give up what was not answered."""
+        """Give up the unanswered request."""
         if self.busy:
             self.busy = False
             self.load.records.append(self._record(UNANSWERED))
@@ -114,14 +114,14 @@ class Connection(asyncio.Protocol):
 
 class Load:
     """
-    Sends *requests*, again and again in their order, to the service at *port*.
+    Sends *requests* repeatedly, in their order, to the service at *port*.
 
     Args:
         port: of 127.0.0.1.
         requests: as `prepare` makes them.
-        answered: is given request, status, head and body of each answer; None where nobody looks at them.
-        lifetime: after so many requests a connection is closed and another one opened; 0 for never.
-        patience_s: how long an answer is waited for once all is sent.
+        answered: called with request, status, head and body of each answer; None for none.
+        lifetime: requests after which a connection is closed and another one opened; 0 for never.
+        patience_s: seconds to wait for answers after the last request.
     """
 
     def __init__(
@@ -145,11 +145,11 @@ class Load:
         self._until = 0.0  # when a closed loop ends; 0 in an open one
 
     def stop(self) -> None:
-        """End the load, from any thread; what is on its way is waited for."""
+        """End the load, from any thread, after the answers to the requests in progress."""
         self.stopped.set()
 
     async def closed(self, connections: int, seconds: float) -> Records:
-        """Load by *connections* of which each asks again as soon as it is answered."""
+        """Send requests over *connections*, each the next one after an answer."""
         self._until = time.monotonic() + seconds
         await asyncio.gather(*(self._connect(connections) for _ in range(connections)))
         while time.monotonic() < self._until and not self.stopped.is_set():
@@ -158,7 +158,7 @@ class Load:
         return await self._end()
 
     async def open(self, rate: float, seconds: float, most: int = 2000, least: int = 0) -> Records:
-        """Load by *rate* requests a second, over as many connections as it takes within *least* and *most*."""
+        """Send *rate* requests a second over as many connections as necessary, *least* to *most*."""
         self._least = least
         await asyncio.gather(*(self._connect(least) for _ in range(least)))
         started, n = time.monotonic() + 0.01, max(1, round(rate * seconds))
@@ -172,7 +172,7 @@ class Load:
         return await self._end()
 
     def free(self, connection: Connection) -> None:
-        """What a connection does that was just answered."""
+        """Use a *connection* that has just been answered."""
         if self._pending:
             connection.send(*self._pending.popleft())
         elif self._until:
@@ -181,7 +181,7 @@ class Load:
             self._idle.append(connection)
 
     def lost(self, connection: Connection) -> None:
-        """A connection is closed, by whichever side."""
+        """Replace a *connection* that either side has closed."""
         self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
@@ -205,7 +205,7 @@ class Load:
 
     def _dispatch(self, scheduled: float, most: int) -> None:
         request = self._turn()
-        # The one that has rested longest: none rests for so long that the server closes it.
+        # The longest idle one, so that none is idle for so long that the server closes it.
         if self._idle:
             self._idle.popleft().send(request, scheduled)
             return
@@ -257,7 +257,7 @@ _tasks: set["asyncio.Task[None]"] = set()
 
 
 def _keep(work: Coroutine[Any, Any, None]) -> None:
-    """Run *work* on the side; the loop itself holds tasks by weak references alone."""
+    """Run *work* in the background; the loop itself holds weak references to tasks."""
     task = asyncio.get_running_loop().create_task(work)
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
@@ -269,21 +269,21 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def milliseconds(records: Records) -> NDArray[np.float64]:
-    """How long each took from when it was due."""
+    """Return the latencies, from the scheduled times."""
     return (records["done"] - records["scheduled"]) * 1e3
 
 
 def percentile(records: Records, share: float) -> float:
-    """The *share*th percentile of the latencies, in milliseconds; not a number where there are none."""
+    """Return the *share*th percentile of the latencies in milliseconds; NaN if there are none."""
     return float(np.percentile(milliseconds(records), share)) if len(records) else float("nan")
 
 
 def accepted(records: Records) -> Records:
-    """Those that were answered by 200."""
+    """Return the records with status 200."""
     return records[records["status"] == 200]
 
 
 def statuses(records: Records) -> dict[int, int]:
-    """How many there are of each status."""
+    """Return the number of records by status."""
     found, counts = np.unique(records["status"], return_counts=True)
     return dict(zip(found.tolist(), counts.tolist(), strict=True))

@@ -1,8 +1,8 @@
 """
-What the shows of reliability share: a service of their own, its memory, and the record in `docs/reliability.md`.
+Helpers of the reliability measurements: a service process, its memory, and the record in `benchmarks/reliability.md`.
 
-Each show prints a table of what was measured and what is wanted. Asked to, by `--record` or `SEGUE_RECORD=1`, it puts
-the table in the place of its own section of the document.
+Each measurement prints a table of measured and wanted values. `--record` or `SEGUE_RECORD=1` makes it replace its
+section of that document.
 """
 
 import datetime as dt
@@ -24,14 +24,14 @@ from typing import Any, Self
 from machine import describe_machine
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT = ROOT / "docs" / "reliability.md"
+DOCUMENT = ROOT / "benchmarks" / "reliability.md"
 START_WITHIN_S = 120
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer of the service: status, headers in lower case, and body."""
+    """A response: status, headers in lower case, and body."""
 
     status: int
     headers: Mapping[str, str]
@@ -44,12 +44,12 @@ class Reply:
 
 class Service:
     """
-    `python -m service` as a process of its own, on a free port of loopback.
+    `python -m service` as a process, on a free port of loopback.
 
     Args:
-        models: the store that it serves.
-        settings: any others, by their names without the prefix.
-        log: where its standard error goes; a temporary file, in memory where it can be, unless given.
+        models: the store.
+        settings: other settings, by their names without the prefix.
+        log: file for its output. Default: a temporary file, in memory if possible.
     """
 
     def __init__(self, models: Path, log: Path | None = None, **settings: Any):
@@ -81,7 +81,7 @@ class Service:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it, and do not wait."""
+        """Start it without waiting."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service"], cwd=ROOT, env=self._environment, stdout=log, stderr=log
@@ -93,7 +93,7 @@ class Service:
         wanted = int(self._environment.get("SEGUE_WORKERS", "1"))
         until(lambda: self._is_ready() and len(self.workers()) == wanted, START_WITHIN_S, "the service to be ready")
         until(lambda: all(mapped(pid, self.models) for pid in self.workers()), START_WITHIN_S, "all workers to open it")
-        # Which worker says so is left to chance.
+        # Any worker may answer each of these.
         until(lambda: all(self._is_ready() for _ in range(20)), START_WITHIN_S, "all workers to be ready")
         self.ready_after_s = time.monotonic() - self._started
 
@@ -105,31 +105,31 @@ class Service:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 10.0,
     ) -> Reply:
-        """Ask over a connection of its own."""
+        """Send a request over a connection of its own."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         try:
             content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-            said = {"Content-Type": "application/json"} if body is not None else {}
-            connection.request(method, path, content, said | dict(headers or {}))
+            own = {"Content-Type": "application/json"} if body is not None else {}
+            connection.request(method, path, content, own | dict(headers or {}))
             response = connection.getresponse()
             return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
         finally:
             connection.close()
 
     def workers(self) -> list[int]:
-        """The process ids of its workers; its own where it answers by itself."""
+        """Return the process ids of its workers."""
         return [pid for pid in children(self.pid) if "resource_tracker" not in command_of(pid)] or [self.pid]
 
     def memory(self) -> dict[int, int]:
-        """The private anonymous memory of each worker, in bytes."""
+        """Return the private anonymous memory of each worker, in bytes."""
         return {pid: private_memory(pid) for pid in self.workers()}
 
     def held(self) -> set[int]:
-        """The client's ports of the connections that its workers hold."""
+        """Return the client's ports of its connections."""
         return {port for pid in self.workers() for port in connections_of(pid, self.port)}
 
     def in_progress(self) -> float:
-        """How many requests its workers are answering, the question for it among them."""
+        """Return the number of requests in progress, including the one for it."""
         return metric(self.ask("GET", "/metrics").body.decode(), "segue_requests_in_progress")
 
     def signal(self, number: int) -> None:
@@ -137,19 +137,19 @@ class Service:
         self._process.send_signal(number)
 
     def stop(self, within_s: float = 60.0) -> tuple[int, float]:
-        """Tell it to stop; returns its exit code and the seconds that it took."""
+        """Stop it and return its exit code and the seconds that this took."""
         assert self._process is not None
         started = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(within_s), time.monotonic() - started
 
     def wait(self, within_s: float) -> int:
-        """Its exit code, once it has ended."""
+        """Wait for its end and return its exit code."""
         assert self._process is not None
         return self._process.wait(within_s)
 
     def kill(self) -> None:
-        """End it and its workers, whatever they do."""
+        """Stop it, and kill it and its workers if necessary."""
         if self._process is None or self._process.poll() is not None:
             return
         workers = children(self.pid)
@@ -166,7 +166,7 @@ class Service:
     def _is_ready(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
-            raise AssertionError(f"the service left with {self._process.returncode}:\n{self.log.read_text()[-3000:]}")
+            raise AssertionError(f"the service exited with {self._process.returncode}:\n{self.log.read_text()[-3000:]}")
         try:
             return self.ask("GET", "/health/ready").status == 200
         except (OSError, http.client.HTTPException):
@@ -174,7 +174,7 @@ class Service:
 
 
 def _temporary_log() -> Path:
-    """In memory where there is such a place: how long a busy disk takes is not what is measured."""
+    """Return a temporary file, in memory if possible: a busy disk must not affect the measurements."""
     memory = Path("/dev/shm")
     place = memory if os.access(memory, os.W_OK) else None
     return Path(tempfile.mkstemp(prefix="segue-service-", suffix=".log", dir=place)[1])
@@ -185,7 +185,7 @@ def _setting(value: Any) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
@@ -193,10 +193,10 @@ def free_port() -> int:
 
 def until(holds: Callable[[], Any], within_s: float, what: str, every_s: float = 0.05) -> float:
     """
-    Wait until *holds* does; returns how long that took, in seconds.
+    Wait until *holds* returns a true value, and return the seconds that this took.
 
     Raises:
-        AssertionError: it took longer than *within_s*; *what* was waited for.
+        AssertionError: it took longer than *within_s*. The message names *what* did not happen.
     """
     started = time.monotonic()
     while not holds():
@@ -207,7 +207,7 @@ def until(holds: Callable[[], Any], within_s: float, what: str, every_s: float =
 
 
 def children(pid: int) -> list[int]:
-    """The process ids of the children of *pid*."""
+    """Return the process ids of the children of *pid*."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -220,7 +220,7 @@ def children(pid: int) -> list[int]:
 
 
 def command_of(pid: int) -> str:
-    """The command line of the process *pid*."""
+    """Return the command line of the process *pid*."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except OSError:
@@ -228,7 +228,7 @@ def command_of(pid: int) -> str:
 
 
 def private_memory(pid: int) -> int:
-    """The private anonymous memory of the process *pid*, in bytes; 0 where it is gone."""
+    """Return the private anonymous memory of the process *pid* in bytes; 0 if it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -238,7 +238,7 @@ def private_memory(pid: int) -> int:
 
 
 def mapped(pid: int, store: Path) -> set[str]:
-    """The versions of *store* of which the process *pid* has files mapped, or open."""
+    """Return the versions of *store* of which the process *pid* has files mapped or open."""
     root = f"{store.resolve()}/"
     try:
         paths = [line.split(maxsplit=5)[-1] for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
@@ -250,7 +250,7 @@ def mapped(pid: int, store: Path) -> set[str]:
 
 
 def connections_of(pid: int, port: int) -> set[int]:
-    """The client's ports of the connections to *port* that the process *pid* has accepted."""
+    """Return the client's ports of the connections to *port* that the process *pid* has accepted."""
     inodes = set()
     for path in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -262,23 +262,23 @@ def connections_of(pid: int, port: int) -> set[int]:
         fields = line.split()
         if fields[9] in inodes and int(fields[1].split(":")[1], 16) == port:
             ports.add(int(fields[2].split(":")[1], 16))
-    return ports - {0}  # of the socket that listens
+    return ports - {0}  # the listening socket
 
 
 def metric(text: str, name: str, **labels: str) -> float:
-    """The sum of the samples of *name* with *labels* in the *text* of /metrics."""
+    """Return the sum of the samples of *name* with *labels* in the *text* of /metrics."""
     total = 0.0
     for line in text.splitlines():
         found = re.fullmatch(r"([a-zA-Z_:][\w:]*)(\{.*\})? (\S+)(?: \d+)?", line)
         if found and found[1] == name:
-            said = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', found[2] or ""))
-            if all(said.get(label) == value for label, value in labels.items()):
+            has = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', found[2] or ""))
+            if all(has.get(label) == value for label, value in labels.items()):
                 total += float(found[3])
     return total
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """*values* as a line of bars, from nothing to the greatest."""
+    """Return *values* as a line of bars, from the smallest to the greatest."""
     low, high = min(values), max(values)
     step = (high - low) / (len(SPARKS) - 1) or 1.0
     return "".join(SPARKS[round((value - low) / step)] for value in values)
@@ -287,13 +287,13 @@ def sparkline(values: Sequence[float]) -> str:
 @dataclass
 class Report:
     """
-    What a show measured, told as it comes.
+    A table of measurements, printed line by line.
 
     Attributes:
-        section: its own in the document, by the name in the markers.
-        command: with which it can be repeated.
-        data: what it was measured on.
-        rows: what was measured, the figure, what is wanted, and whether it holds; None where nothing is wanted.
+        section: the name of its section in the document.
+        command: the command that repeats it.
+        data: the name of the data.
+        rows: measurement, figure, limit, and whether it holds; None without a limit.
     """
 
     section: str
@@ -302,18 +302,18 @@ class Report:
     rows: list[tuple[str, str, str, bool | None]] = field(default_factory=list)
 
     def add(self, what: str, figure: str, wanted: str = "", holds: bool | None = None) -> None:
-        """Note one line."""
+        """Add and print one row."""
         self.rows.append((what, figure, wanted, holds))
         verdict = "" if holds is None else "  ok" if holds else "  MISSED"
         print(f"  {what:<58} {figure:<26} {wanted}{verdict}", flush=True)
 
     @property
     def missed(self) -> list[str]:
-        """What did not hold."""
+        """Return the limits that do not hold."""
         return [f"{what}: {figure}, wanted {wanted}" for what, figure, wanted, holds in self.rows if holds is False]
 
     def text(self) -> str:
-        """The section, in Markdown."""
+        """Return the section in Markdown."""
         today = dt.datetime.now(dt.UTC).date().isoformat()
         lines = [f"    {self.command}", "", f"{today}; data: {self.data}; {describe_machine()}.", ""]
         lines += ["| what | measured | wanted | |", "|---|---|---|---|"]
@@ -322,7 +322,7 @@ class Report:
         return "\n".join(lines)
 
     def record(self, path: Path = DOCUMENT) -> None:
-        """Put it in the place of its own section of the document *path*."""
+        """Replace its section of the document *path*."""
         begin, end = f"<!-- {self.section}: begin -->", f"<!-- {self.section}: end -->"
         text = path.read_text()
         if begin not in text:
@@ -333,6 +333,6 @@ class Report:
         print(f"recorded in {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}", flush=True)
 
     def finish(self, record: bool = False) -> None:
-        """Record it where that was asked for, here or by the environment."""
+        """Record the table if *record* or the environment demands it."""
         if record or os.environ.get("SEGUE_RECORD") == "1":
             self.record()

@@ -1,15 +1,15 @@
-"""Memory that a worker has no use for any more, and that the system would not get back by itself."""
+"""Returning freed memory to the system."""
 
 import ctypes
 
-_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc; other C libraries have none
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
 
 
-def give_back() -> None:
+def trim_memory() -> None:
     """
-    Give back to the system what was freed.
+    Return freed memory to the system.
 
-    glibc keeps it for the next time, and so for good what one long request took, or two versions side by side.
+    glibc keeps it for later, and so keeps for good the peak of one long request or of two versions side by side.
     """
     if _trim is not None:
         _trim(0)

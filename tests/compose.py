@@ -1,7 +1,7 @@
 """
-The containers, brought up for real on a fresh volume, asked over HTTP, and taken down: `make test-compose`.
+Real containers with a fresh volume, tested over HTTP: `make test-compose`.
 
-It needs a Docker engine with Compose v2 and is no part of `make test`, which is why its name does not begin so.
+It needs a Docker engine with Compose v2. `make test` leaves it out, and so its name does not begin with `test_`.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from trainer.sources.synthetic import synthesize
+from trainer.synthetic.playlists import synthesize
 
 ROOT = Path(__file__).parents[1]
 PORT = 18000
@@ -27,13 +27,13 @@ def compose(*arguments: str, data: Path | None = None, **settings: str) -> str:
     done = subprocess.run(
         ["docker", "compose", *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
     )
-    assert done.returncode == 0, f"docker compose {' '.join(arguments)} left with {done.returncode}:\n{done.stdout}"
+    assert done.returncode == 0, f"docker compose {' '.join(arguments)} exited with {done.returncode}:\n{done.stdout}"
     return done.stdout
 
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[httpx.Client]:
-    """A client of the service, after `docker compose up` on a clone without a model."""
+    """A client of the service after `docker compose up` on a clone without a model."""
     try:
         compose("up", "--build", "--detach")
         with httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=30) as client:
@@ -45,7 +45,7 @@ def service() -> Iterator[httpx.Client]:
 
 
 def wait_until_ready(client: httpx.Client) -> str:
-    """Wait for a model to be served; returns its version."""
+    """Wait until a model is served and return its version."""
     deadline = time.monotonic() + UP_WITHIN_S
     while time.monotonic() < deadline:
         try:
@@ -58,7 +58,7 @@ def wait_until_ready(client: httpx.Client) -> str:
     raise AssertionError(f"not ready within {UP_WITHIN_S} s")
 
 
-def test_up_on_a_fresh_clone_serves_ten_named_tracks(service: httpx.Client):
+def test_a_fresh_clone_serves_ten_named_tracks(service: httpx.Client):
     answer = service.post("/recommend", json={"title": "late night jazz", "k": 10}).json()
 
     assert answer["strategy"] == "fold-in"
@@ -66,7 +66,7 @@ def test_up_on_a_fresh_clone_serves_ten_named_tracks(service: httpx.Client):
     assert all(track["name"] and track["artist"]["name"] for track in answer["tracks"])
 
 
-def test_the_other_endpoints_answer_too(service: httpx.Client):
+def test_the_other_endpoints_answer(service: httpx.Client):
     track = service.post("/recommend", json={"k": 1}).json()["tracks"][0]
 
     assert len(service.get("/similar", params={"track": track["id"]}).json()["tracks"]) == 20
@@ -75,7 +75,7 @@ def test_the_other_endpoints_answer_too(service: httpx.Client):
     assert service.get("/nope").headers["content-type"] == "application/problem+json"
 
 
-def test_the_service_image_holds_neither_trainer_nor_compiler_nor_root(service: httpx.Client):
+def test_the_image_of_the_service_has_no_trainer_no_compiler_and_no_root(service: httpx.Client):
     look = "import importlib.util as u, os, shutil, json; print(json.dumps([bool(u.find_spec('trainer')), "
     look += "bool(u.find_spec('implicit')), shutil.which('g++'), shutil.which('gcc'), os.getuid()]))"
 
@@ -88,22 +88,24 @@ def test_the_service_cannot_write_to_its_models(service: httpx.Client):
     assert compose("exec", "-T", "service", "python", "-c", attempt).strip() == "refused"
 
 
-def test_the_trainer_retrains_from_the_users_files_and_a_restart_serves_them(service: httpx.Client, tmp_path: Path):
+def test_the_trainer_reads_the_files_of_the_user_and_the_service_serves_its_model(
+    service: httpx.Client, tmp_path: Path
+):
     before = wait_until_ready(service)
     synthesize(tmp_path / "data" / "mine", 300, seed=5)
 
     run = ("--profile", "trainer", "run", "--build", "--rm", "-T", "trainer")
-    # Three hundred playlists after ten thousand are what the gate is there to refuse.
+    # The quality gate would refuse three hundred playlists after ten thousand.
     options = ("--profile", "small", "--factors", "16", "--force")
-    said = compose(*run, "train", "/data/mine", *options, data=tmp_path / "data")
+    output = compose(*run, "train", "/data/mine", *options, data=tmp_path / "data")
     compose("restart", "--timeout", "5", "service")
 
-    assert wait_until_ready(service) == said.split()[-1] != before
+    assert wait_until_ready(service) == output.split()[-1] != before
 
 
-def test_the_schedule_retrains_again_and_again_and_stops_cleanly(service: httpx.Client, tmp_path: Path):
+def test_the_schedule_retrains_repeatedly_and_stops_cleanly(service: httpx.Client, tmp_path: Path):
     synthesize(tmp_path / "data" / "mine", 300, seed=5)
-    # On the two dozen playlists that are held out of three hundred, a fall by chance is no news.
+    # Of three hundred playlists two dozen are held out, and their quality varies by chance.
     settings = {
         "SEGUE_RETRAIN_EVERY_S": "1",
         "SEGUE_RETRAIN_KEEP": "2",
@@ -112,18 +114,18 @@ def test_the_schedule_retrains_again_and_again_and_stops_cleanly(service: httpx.
 
     compose("--profile", "retrain", "up", "--build", "--detach", "retrain", data=tmp_path / "data", **settings)
     deadline = time.monotonic() + UP_WITHIN_S
-    while (said := compose("logs", "--no-color", "retrain")).count("ended with exit code 0") < 3:
-        assert time.monotonic() < deadline, said
+    while (output := compose("logs", "--no-color", "retrain")).count("ended with exit code 0") < 3:
+        assert time.monotonic() < deadline, output
         time.sleep(1)
-    assert "began from" in said
+    assert "warm start from" in output
     compose("stop", "--timeout", "30", "retrain", data=tmp_path / "data")
 
     assert json.loads(compose("ps", "--all", "--format", "json", "retrain"))["ExitCode"] == 0
     listed = compose("--profile", "trainer", "run", "--rm", "-T", "trainer", "models", "list").splitlines()
-    assert len(listed) - 1 <= 2 + 2  # those kept, one published since, and one that the service has open
+    assert len(listed) - 1 <= 2 + 2  # two kept, one published since, and one that the service has open
 
 
-def test_up_again_keeps_what_is_published(service: httpx.Client):
+def test_another_up_keeps_the_published_model(service: httpx.Client):
     before = wait_until_ready(service)
 
     compose("up", "--detach")

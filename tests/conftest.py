@@ -12,16 +12,10 @@ from service.app import create_app
 from service.engine import Recommender, Store
 from service.settings import Settings
 from trainer.config import Configs, TrainingConfig
-from trainer.pipeline import train
-from trainer.sources.synthetic import synthesize
+from trainer.pipeline import Plan, train
+from trainer.synthetic.playlists import synthesize
 
 TINY = TrainingConfig(factors=16, iterations=4, trees=10)
-
-
-@pytest.fixture(autouse=True)
-def _no_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run's baselines take longer than the rest of it on worlds as small as these."""
-    monkeypatch.setattr("trainer.examination.BASELINE_ENTRIES", 0)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +30,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def models(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one published version, trained on the world."""
     store = tmp_path_factory.mktemp("store") / "models"
-    train([world], store, Configs.always(TINY))
+    train([world], store, Configs.always(TINY), Plan(baselines=False))
     return store
 
 

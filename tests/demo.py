@@ -1,5 +1,5 @@
 """
-`make demo` on a fresh clone, and the README's curl pasted: no part of `make test`, run by `.ci/run`.
+`make demo` on a fresh clone, and the curl of the README. `.ci/run` runs it, `make test` does not.
 
     python -m pytest tests/demo.py
 """
@@ -24,13 +24,13 @@ WITHIN_S = 180
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[None]:
-    """The service of `make demo`, from nothing but what is installed."""
+    """The service that `make demo` trains and starts."""
     shutil.rmtree(ROOT / ".demo", ignore_errors=True)
     process = subprocess.Popen(["make", "demo"], cwd=ROOT, start_new_session=True)
     try:
         started = time.monotonic()
         while not ready():
-            assert process.poll() is None, "make demo left"
+            assert process.poll() is None, "make demo ended"
             assert time.monotonic() - started < WITHIN_S, f"make demo took over {WITHIN_S} s"
             time.sleep(0.5)
         print(f"ready after {time.monotonic() - started:.0f} s")
@@ -48,7 +48,7 @@ def ready() -> bool:
         return False
 
 
-def test_the_curl_of_the_readme_answers_with_ten_named_tracks(demo: None):
+def test_the_curl_of_the_readme_returns_ten_named_tracks(demo: None):
     command = re.search(r"^    (curl .*/recommend.*)$", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
     assert command is not None
 
@@ -60,7 +60,7 @@ def test_the_curl_of_the_readme_answers_with_ten_named_tracks(demo: None):
     assert all(track["name"] and track["artist"]["name"] for track in answer["tracks"])
 
 
-def test_a_wrong_request_is_told_what_is_wrong(demo: None):
+def test_an_invalid_request_gets_the_reason(demo: None):
     request = urllib.request.Request(
         "http://127.0.0.1:8000/recommend", b'{"k": 501}', {"Content-Type": "application/json"}
     )

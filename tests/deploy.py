@@ -1,9 +1,8 @@
 """
-What is deployed, each file by a checker of its own kind: `make test-deploy`.
+The files of the deployment, checked by the tools that read them: `make test-deploy`.
 
-Prometheus judges its configuration, rules and expressions, and fills each panel from an exporter that says all that the
-service says; the schemas of Kubernetes, Compose and Grafana judge the rest. No container is started: tests/compose.py
-does that.
+Prometheus checks its configuration, rules and expressions, and fills each panel from an exporter with all metrics of
+the service. The schemas of Kubernetes, Compose and Grafana check the rest. tests/compose.py starts the containers.
 """
 
 import json
@@ -34,10 +33,11 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from service.app import create_app
+from service.server.supervisor import KILL_AFTER_S
 from service.settings import Settings
-from trainer.__main__ import REFUSED
+from trainer.cli import NOT_PUBLISHED
 
-with warnings.catch_warnings(action="ignore"):  # it prefers the format after this one
+with warnings.catch_warnings(action="ignore"):  # the library prefers a newer format
     from grafana_foundation_sdk.models.dashboard import Dashboard
 
 ROOT = Path(__file__).parents[1]
@@ -47,8 +47,6 @@ KUBERNETES = DEPLOY / "kubernetes"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "segue.json"
 COMPOSE = ROOT / "docker-compose.yml"
 WITH_KEYS = DEPLOY / "compose.keys.yml"
-
-KILLS_AFTER_S = 5  # what the supervisor gives its workers beyond the time that they give themselves
 
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="no promtool: apt-get install --no-install-recommends prometheus"
@@ -77,19 +75,19 @@ def run(*command: object, cwd: Path = ROOT, **environment: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, f"{' '.join(map(str, command))} left with {done.returncode}:\n{done.stdout}"
+    assert done.returncode == 0, f"{' '.join(map(str, command))} exited with {done.returncode}:\n{done.stdout}"
     return done.stdout
 
 
 def nodes(value: Any) -> Iterator[Json]:
-    """All mappings in *value*, at any depth."""
+    """Return all mappings in *value*, at any depth."""
     if isinstance(value, dict):
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from nodes(inner)
 
 
-# Metrics, as docs/observability.md tells them; tests/test_docs.py holds that table against the code.
+# Metrics of docs/observability.md; tests/test_docs.py compares that table with the code.
 
 METRICS: dict[str, tuple[str, set[str]]] = {
     name: (kind, set(re.findall(r"`(\w+)`", labels)))
@@ -105,7 +103,7 @@ PROMETHEUS_OWN = {"up": set(), "ALERTS": {"alertname", "alertstate", "severity"}
 
 
 def exported() -> dict[str, set[str]]:
-    """The names of all series that can be asked for, each with its labels."""
+    """Return the names of all series, each with its labels."""
     series = {name: labels for name, (kind, labels) in METRICS.items() if kind != "histogram"}
     for name, (kind, labels) in METRICS.items():
         if kind == "histogram":
@@ -119,7 +117,7 @@ def panels() -> list[Json]:
 
 
 def expressions_of_the_dashboard() -> list[str]:
-    """All that the dashboard asks, with its variables filled in."""
+    """Return all expressions of the dashboard, with values for its variables."""
     found = [node["expr"] for node in nodes(json.loads(DASHBOARD.read_text())) if "expr" in node]
     return [filled_in(expression) for expression in found]
 
@@ -132,8 +130,8 @@ def expressions() -> list[str]:
     return [rule["expr"] for rule in RULES] + expressions_of_the_dashboard()
 
 
-def asked_for(expression: str) -> Iterator[tuple[str, set[str]]]:
-    """The series that *expression* names, each with the labels that it matches."""
+def series_in(expression: str) -> Iterator[tuple[str, set[str]]]:
+    """Return the series in *expression*, each with the labels that it matches."""
     bare = re.sub(r"\"[^\"]*\"|'[^']*'", '""', expression)
     for name, matchers in re.findall(r"\b(segue[_:][\w:]+|up|ALERTS)\b(?:\{([^}]*)\})?", bare):
         yield name, set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers))
@@ -147,12 +145,12 @@ def test_the_documented_metrics_are_well_named():
 
 
 @needs_promtool
-def test_prometheus_takes_its_configuration():
+def test_prometheus_accepts_its_configuration():
     run("promtool", "check", "config", "--lint=all", "--lint-fatal", PROMETHEUS / "prometheus.yml")
 
 
 @needs_promtool
-def test_prometheus_takes_the_rules():
+def test_prometheus_accepts_the_rules():
     files = [PROMETHEUS / name for name in read(PROMETHEUS / "prometheus.yml")["rule_files"]]
 
     said = run("promtool", "check", "rules", "--lint=all", "--lint-fatal", *files)
@@ -161,7 +159,7 @@ def test_prometheus_takes_the_rules():
 
 
 @needs_promtool
-def test_alerts_fire_when_they_should_and_only_then():
+def test_alerts_fire_in_their_scenarios_only():
     run("promtool", "test", "rules", PROMETHEUS / "alerts_test.yml")
 
 
@@ -171,16 +169,16 @@ def test_each_alert_has_a_scenario_in_which_it_fires():
     assert {rule["alert"] for rule in ALERTS} == set(expected)
 
 
-def test_scenarios_speak_of_series_that_there_are():
+def test_scenarios_use_existing_series():
     series = exported()
 
     for node in nodes(read(PROMETHEUS / "alerts_test.yml")):
-        for name, labels in asked_for(node.get("series", "")):
+        for name, labels in series_in(node.get("series", "")):
             assert labels <= series[name], node["series"]
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
-def test_an_alert_says_how_bad_it_is_and_leads_to_what_to_do(rule: Json):
+def test_an_alert_has_a_severity_and_a_section_in_the_runbook(rule: Json):
     path, _, anchor = rule["annotations"]["runbook_url"].partition("#")
     headings = re.findall(r"^### (\w+)$", (ROOT / path).read_text(), flags=re.MULTILINE)
 
@@ -190,14 +188,14 @@ def test_an_alert_says_how_bad_it_is_and_leads_to_what_to_do(rule: Json):
     assert anchor == rule["alert"].lower()
 
 
-def test_the_runbook_has_no_alert_that_is_gone():
+def test_the_runbook_describes_existing_alerts_only():
     text = (ROOT / "docs" / "observability.md").read_text()
 
     assert set(re.findall(r"^### (Segue\w+)$", text, flags=re.MULTILINE)) == {rule["alert"] for rule in ALERTS}
 
 
 @needs_promtool
-def test_every_expression_of_the_dashboard_is_promql(tmp_path: Path):
+def test_every_expression_of_the_dashboard_is_valid_promql(tmp_path: Path):
     rules = [{"record": f"panel:{i}", "expr": expr} for i, expr in enumerate(expressions_of_the_dashboard())]
     path = tmp_path / "dashboard.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
@@ -206,9 +204,9 @@ def test_every_expression_of_the_dashboard_is_promql(tmp_path: Path):
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_an_expression_asks_only_for_what_the_service_says(expression: str):
+def test_an_expression_uses_existing_series_and_labels(expression: str):
     series = exported()
-    asked = list(asked_for(expression))
+    asked = list(series_in(expression))
     known = set().union(*(series[name] for name, _ in asked))
 
     for name, labels in asked:
@@ -218,18 +216,18 @@ def test_an_expression_asks_only_for_what_the_service_says(expression: str):
     assert asked
 
 
-def test_every_metric_is_shown_or_watched():
-    asked = {name for expression in expressions() for name, _ in asked_for(expression)}
+def test_every_metric_is_on_the_dashboard_or_in_a_rule():
+    asked = {name for expression in expressions() for name, _ in series_in(expression)}
     bare = {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked}
 
     assert set(METRICS) <= bare
 
 
-# Prometheus itself, for some seconds.
+# A real Prometheus, for some seconds.
 
 
 def exposition(seconds: float) -> str:
-    """What a service says that has answered a hundred requests a second for *seconds*, and lost a worker in each."""
+    """Return the metrics after *seconds* with a hundred requests and a dead worker in each."""
     samples = {
         "route": "/recommend",
         "status": "200",
@@ -243,7 +241,7 @@ def exposition(seconds: float) -> str:
     }
     lines = []
     for name, (kind, labels) in METRICS.items():
-        # A worker is ready; a status is one of HTTP everywhere else.
+        # `status` is the status of HTTP, but of a worker here.
         values = {
             label: "ready" if (name, label) == ("segue_workers", "status") else samples[label] for label in labels
         }
@@ -261,7 +259,7 @@ def exposition(seconds: float) -> str:
 
 @pytest.fixture(scope="module")
 def exporter() -> Iterator[str]:
-    """The address of something that says all that the service says."""
+    """The address of an exporter with all metrics of the service."""
     began = time.monotonic()
 
     class Handler(BaseHTTPRequestHandler):
@@ -284,7 +282,7 @@ def exporter() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def prometheus(exporter: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A Prometheus that runs our configuration, in a hurry, against *exporter*."""
+    """A Prometheus that scrapes *exporter* with our configuration and short intervals."""
     if shutil.which("prometheus") is None:
         pytest.skip("no prometheus: apt-get install --no-install-recommends prometheus")
     directory = tmp_path_factory.mktemp("prometheus")
@@ -298,7 +296,7 @@ def prometheus(exporter: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with (directory / "log").open("w") as log:
         process = subprocess.Popen(["prometheus", *options, f"--web.listen-address={address}"], stderr=log)
     try:
-        # It answers 503 in plain text until its storage is open.
+        # Until its storage is open, it answers 503 in plain text.
         assert eventually(lambda: httpx.get(f"http://{address}/-/ready").status_code, 200) == 200
         with httpx.Client(base_url=f"http://{address}/api/v1") as client:
             yield client
@@ -308,13 +306,13 @@ def prometheus(exporter: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         print((directory / "log").read_text()[-2000:])
 
 
-def eventually(look: typing.Callable[[], Any], wanted: Any) -> Any:
-    """What *look* finds, once it is *wanted*, or in half a minute whatever it is then."""
+def eventually(find: typing.Callable[[], Any], wanted: Any) -> Any:
+    """Call *find* until it returns *wanted*, for half a minute at most, and return its last result."""
     deadline = time.monotonic() + 30
     found = None
     while found != wanted and time.monotonic() < deadline:
         with suppress(httpx.TransportError):
-            found = look()
+            found = find()
         time.sleep(0.25)
     return found
 
@@ -334,7 +332,7 @@ def test_a_real_prometheus_fills_every_panel(prometheus: httpx.Client):
     assert eventually(empty, []) == []
 
 
-def test_a_real_prometheus_works_every_rule_out(prometheus: httpx.Client):
+def test_a_real_prometheus_evaluates_every_rule(prometheus: httpx.Client):
     def health() -> set[str]:
         groups = prometheus.get("/rules").json()["data"]["groups"]
         return {f"{rule['name']}: {rule['health']}" for group in groups for rule in group["rules"]}
@@ -354,12 +352,12 @@ def written() -> Json:
 
 @pytest.fixture(scope="module")
 def understood(written: Json) -> Dashboard:
-    """The dashboard, as Grafana's own library reads it."""
+    """The dashboard as read by Grafana's library."""
     register_default_plugins()
     return Dashboard.from_json(written)
 
 
-def test_the_dashboard_is_what_its_script_writes(written: Json):
+def test_the_dashboard_is_the_output_of_its_script(written: Json):
     assert runpy.run_path(str(DEPLOY / "grafana" / "dashboard.py"))["dashboard"]() == written
 
 
@@ -368,7 +366,7 @@ def test_grafana_knows_every_field_of_the_dashboard(written: Json, understood: D
 
 
 def lost(before: Any, after: Any, where: str = "$") -> Iterator[str]:
-    """What *before* has and *after* has not: fields that were not understood."""
+    """Return the fields of *before* that *after* lacks, because the library does not know them."""
     if isinstance(before, dict) and isinstance(after, dict):
         for name, value in before.items():
             yield from lost(value, after[name], f"{where}.{name}") if name in after else [f"{where}.{name}"]
@@ -379,12 +377,12 @@ def lost(before: Any, after: Any, where: str = "$") -> Iterator[str]:
         yield f"{where}: {before!r} became {after!r}"
 
 
-def test_every_value_of_the_dashboard_is_of_the_type_that_grafana_wants(understood: Dashboard):
+def test_every_value_of_the_dashboard_has_the_type_of_its_field(understood: Dashboard):
     assert list(mistyped(understood)) == []
 
 
 def mistyped(value: Any, where: str = "$") -> Iterator[str]:
-    """Values in *value* that are not of the type that their field declares; the library does not look by itself."""
+    """Return the values in *value* without the declared type of their field, which the library does not check."""
     if isinstance(value, list):
         for i, item in enumerate(value):
             yield from mistyped(item, f"{where}[{i}]")
@@ -400,7 +398,7 @@ def mistyped(value: Any, where: str = "$") -> Iterator[str]:
 
 
 @pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
-def test_a_panel_says_what_it_shows(panel: Json):
+def test_a_panel_has_a_description_and_a_unit(panel: Json):
     assert panel["type"] in ("stat", "timeseries", "state-timeline", "heatmap")
     assert len(panel["description"]) > 20
     assert panel["options"].get("yAxis", {}).get("unit") or panel["fieldConfig"]["defaults"]["unit"]
@@ -409,7 +407,7 @@ def test_a_panel_says_what_it_shows(panel: Json):
         assert "$job" in target["expr"] or "ALERTS" in target["expr"]
 
 
-def test_panels_have_numbers_of_their_own_and_do_not_overlap(written: Json):
+def test_panels_have_distinct_ids_and_do_not_overlap(written: Json):
     places = [panel["gridPos"] for panel in written["panels"]]
     cells = [(p["x"] + x, p["y"] + y) for p in places for x in range(p["w"]) for y in range(p["h"])]
 
@@ -418,7 +416,7 @@ def test_panels_have_numbers_of_their_own_and_do_not_overlap(written: Json):
     assert max(x for x, _ in cells) < 24
 
 
-def test_grafana_is_given_the_dashboard_and_where_its_figures_are():
+def test_grafana_finds_the_dashboard_and_its_data_source():
     grafana = read(COMPOSE)["services"]["grafana"]
     mounted = dict(volume.split(":")[:2] for volume in grafana["volumes"])
     (provider,) = read(DEPLOY / "grafana" / "dashboards" / "segue.yml")["providers"]
@@ -447,7 +445,7 @@ def manifest(kind: str, name: str) -> Json:
 
 
 def pods() -> list[Json]:
-    """The specs of all pods, whatever makes them."""
+    """Return the specs of all pods."""
     return [node["template"]["spec"] for _, m in MANIFESTS for node in nodes(m) if "spec" in node.get("template", {})]
 
 
@@ -455,10 +453,10 @@ def containers() -> list[Json]:
     return [container for pod in pods() for container in pod.get("initContainers", []) + pod["containers"]]
 
 
-# The oldest that has all that is used here, and the newest that the validator knows.
+# The oldest release with all features used here, and the newest that the validator knows.
 @pytest.mark.parametrize("release", ["1.31", kubernetes_validate.latest_version()])
 @pytest.mark.parametrize("manifest", [m for _, m in MANIFESTS], ids=IDS)
-def test_a_manifest_is_of_the_schema_of_kubernetes(manifest: Json, release: str):
+def test_a_manifest_fits_the_schema_of_kubernetes(manifest: Json, release: str):
     kubernetes_validate.validate(manifest, release, strict=True)
 
 
@@ -467,7 +465,7 @@ def test_every_manifest_is_applied():
 
 
 @needs_kubectl
-def test_kustomize_builds_what_the_files_say_and_sets_every_tag():
+def test_kustomize_builds_all_manifests_and_sets_every_tag():
     built = list(yaml.safe_load_all(run("kubectl", "kustomize", KUBERNETES)))
     images = {node["image"] for document in built for node in nodes(document) if isinstance(node.get("image"), str)}
 
@@ -491,7 +489,7 @@ def test_no_pod_runs_as_root_or_holds_a_token(pod: Json):
     assert context["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["automountServiceAccountToken"] is False
     assert manifest("ServiceAccount", pod["serviceAccountName"])["automountServiceAccountToken"] is False
-    # Those of a Service named segue would set SEGUE_PORT to tcp://...
+    # The links of a Service named segue would set SEGUE_PORT to tcp://...
     assert pod["enableServiceLinks"] is False
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
     assert not any("hostPath" in volume for volume in pod["volumes"])
@@ -519,7 +517,7 @@ def test_only_the_retrain_may_write_models():
     assert writers == {"train", "prune"}
 
 
-def test_what_a_manifest_names_is_there():
+def test_every_reference_between_manifests_resolves():
     labels = manifest("Deployment", "segue")["spec"]["template"]["metadata"]["labels"]
     claims = {node["claimName"] for pod in pods() for node in nodes(pod) if "claimName" in node}
 
@@ -536,7 +534,7 @@ def test_what_a_manifest_names_is_there():
     manifest("ConfigMap", "segue-blocklist")
 
 
-def test_what_listens_is_what_is_asked():
+def test_probes_and_services_use_the_port_and_paths_of_the_container():
     (container,) = manifest("Deployment", "segue")["spec"]["template"]["spec"]["containers"]
     paths = set(create_app(Settings()).openapi()["paths"])
     settings = {variable["name"]: variable["value"] for variable in container["env"]}
@@ -550,25 +548,25 @@ def test_what_listens_is_what_is_asked():
     assert manifest("Service", "segue")["spec"]["ports"][0]["targetPort"] == port["name"]
 
 
-def test_the_pods_settings_are_valid_and_leave_it_time_to_stop(monkeypatch: pytest.MonkeyPatch):
+def test_the_settings_of_the_pod_are_valid_and_leave_time_to_stop(monkeypatch: pytest.MonkeyPatch):
     pod = manifest("Deployment", "segue")["spec"]["template"]["spec"]
     given = {variable["name"]: variable["value"] for variable in pod["containers"][0]["env"]}
 
     settings = settings_of(given, monkeypatch)
 
     assert settings.drain_s == 5
-    assert pod["terminationGracePeriodSeconds"] > settings.drain_s + settings.stop_within_s + KILLS_AFTER_S
+    assert pod["terminationGracePeriodSeconds"] > settings.drain_s + settings.stop_within_s + KILL_AFTER_S
     assert settings.keys is not None
     assert float(pod["containers"][0]["resources"]["requests"]["cpu"]) == settings.workers
 
 
-def test_a_refused_retrain_is_not_repeated_and_two_do_not_run_at_once():
+def test_a_refused_retrain_is_not_repeated_and_two_never_overlap():
     spec = manifest("CronJob", "segue-retrain")["spec"]
     job = spec["jobTemplate"]["spec"]
     fails = [rule["onExitCodes"]["values"] for rule in job["podFailurePolicy"]["rules"] if rule["action"] == "FailJob"]
 
-    assert REFUSED in fails[0]
-    assert job["template"]["spec"]["restartPolicy"] == "Never"  # a policy on failures needs it
+    assert NOT_PUBLISHED in fails[0]
+    assert job["template"]["spec"]["restartPolicy"] == "Never"  # required by a policy on failures
     assert spec["concurrencyPolicy"] == "Forbid"
 
 
@@ -580,12 +578,12 @@ def services() -> dict[str, Json]:
 
 
 def interpolated(text: str, **variables: str) -> str:
-    """*text* with its variables as Compose fills them in."""
+    """Return *text* with its variables replaced as Compose does."""
     return re.sub(r"(?<!\$)\$\{(\w+)(?::-([^}]*))?\}", lambda m: variables.get(m[1]) or m[2] or "", text)
 
 
 def settings_of(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings of a process with *given* in its environment; each has to be one that there is."""
+    """Return the settings of a process with *given* in its environment; each variable must exist."""
     names = {f"SEGUE_{name.upper()}" for name in Settings.model_fields}
     for name in names:
         monkeypatch.delenv(name, raising=False)
@@ -597,19 +595,19 @@ def settings_of(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Setti
 
 
 def image_environment() -> dict[str, str]:
-    """What the image of the service sets."""
+    """Return the environment that the image of the service sets."""
     text = (ROOT / "Dockerfile").read_text()
     return dict(re.findall(r"(SEGUE_\w+)=(\S+)", text.partition("FROM base AS service")[2]))
 
 
 @pytest.mark.parametrize("path", [COMPOSE, WITH_KEYS], ids=lambda path: path.name)
-def test_a_compose_file_is_of_the_schema_of_compose(path: Path):
+def test_a_compose_file_fits_the_schema_of_compose(path: Path):
     run(sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", path)
 
 
 @needs_compose
 @pytest.mark.parametrize("files", [[COMPOSE], [COMPOSE, WITH_KEYS]], ids=["alone", "with keys"])
-def test_compose_understands_its_files(files: list[Path]):
+def test_compose_accepts_its_files(files: list[Path]):
     named = [part for path in files for part in ("--file", path)]
     profiles = [part for name in ("trainer", "retrain", "observability") for part in ("--profile", name)]
 
@@ -621,7 +619,7 @@ def test_compose_understands_its_files(files: list[Path]):
 
 
 @pytest.mark.parametrize("service", services().values(), ids=services())
-def test_no_container_runs_as_root_writes_to_its_root_or_takes_all_there_is(service: Json):
+def test_no_container_runs_as_root_writes_to_its_root_or_lacks_limits(service: Json):
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
@@ -633,29 +631,29 @@ def test_no_container_runs_as_root_writes_to_its_root_or_takes_all_there_is(serv
 
 
 @pytest.mark.parametrize("service", services().values(), ids=services())
-def test_what_is_published_is_published_on_loopback_alone(service: Json):
+def test_ports_are_published_on_loopback_only(service: Json):
     for port in service.get("ports", []):
         assert interpolated(port).startswith("127.0.0.1:")
     assert service.get("network_mode") in (None, "none")
 
 
-def test_what_trains_has_no_network_and_what_serves_cannot_write_models():
+def test_trainers_have_no_network_and_the_service_cannot_write_models():
     for name, service in services().items():
         trains = service.get("build", {}).get("target") == "trainer"
         assert (service.get("network_mode") == "none") == trains, name
     assert services()["service"]["volumes"] == ["models:/models:ro"]
 
 
-def test_what_runs_for_long_has_a_check_of_its_health():
+def test_every_server_has_a_health_check():
     dockerfile = (ROOT / "Dockerfile").read_text()
     checked = {name for name, service in services().items() if "healthcheck" in service}
 
     assert checked == {"prometheus", "grafana"}
-    assert "http://127.0.0.1:$SEGUE_PORT/health/ready" in dockerfile.partition("HEALTHCHECK")[2]  # that of the service
+    assert "http://127.0.0.1:$SEGUE_PORT/health/ready" in dockerfile.partition("HEALTHCHECK")[2]  # the service
     assert "/health/ready" in create_app(Settings()).openapi()["paths"]
 
 
-def test_the_images_run_as_nobody():
+def test_the_images_do_not_run_as_root():
     stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
     users = {stage.split()[2]: re.findall(r"^USER (\S+)", stage, flags=re.MULTILINE) for stage in stages[1:]}
 
@@ -664,12 +662,12 @@ def test_the_images_run_as_nobody():
     assert users["trainer"][-1] == "segue"
 
 
-def test_the_image_alone_serves_nobody_until_told_whom(monkeypatch: pytest.MonkeyPatch):
+def test_the_image_alone_needs_a_key_file(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ValidationError, match="SEGUE_KEYS"):
         settings_of(image_environment(), monkeypatch)
 
 
-def test_compose_says_that_anyone_may_ask_and_leaves_time_to_stop(monkeypatch: pytest.MonkeyPatch):
+def test_compose_serves_without_keys_and_leaves_time_to_stop(monkeypatch: pytest.MonkeyPatch):
     service = services()["service"]
 
     settings = settings_of(image_environment() | service["environment"], monkeypatch)
@@ -677,10 +675,10 @@ def test_compose_says_that_anyone_may_ask_and_leaves_time_to_stop(monkeypatch: p
     assert settings.allow_anyone is True
     assert settings.workers == 2
     allowed_s = int(service["stop_grace_period"].removesuffix("s"))
-    assert allowed_s > settings.drain_s + settings.stop_within_s + KILLS_AFTER_S
+    assert allowed_s > settings.drain_s + settings.stop_within_s + KILL_AFTER_S
 
 
-def test_with_keys_not_anyone_may_ask(monkeypatch: pytest.MonkeyPatch):
+def test_the_compose_file_with_keys_requires_them(monkeypatch: pytest.MonkeyPatch):
     given = services()["service"]["environment"] | read(WITH_KEYS)["services"]["service"]["environment"]
 
     settings = settings_of(image_environment() | given, monkeypatch)
@@ -689,7 +687,7 @@ def test_with_keys_not_anyone_may_ask(monkeypatch: pytest.MonkeyPatch):
     assert settings.keys == Path("/run/segue/keys.json")
 
 
-def test_every_variable_of_compose_is_in_the_table_with_its_default():
+def test_every_variable_of_compose_is_documented_with_its_default():
     text = (ROOT / "docs" / "deployment.md").read_text()
     rows = re.findall(r"^\| `(SEGUE_\w+)` \| (?:`(.*?)` )?\| ", text, flags=re.MULTILINE)
     used = set(re.findall(r"(?<!\$)\$\{(\w+)(?::-([^}]*))?\}", COMPOSE.read_text() + WITH_KEYS.read_text()))
@@ -697,7 +695,7 @@ def test_every_variable_of_compose_is_in_the_table_with_its_default():
     assert used == set(rows)
 
 
-def test_every_setting_that_is_named_exists():
+def test_every_mentioned_setting_exists():
     compose = set(re.findall(r"\$\{(SEGUE_\w+)", COMPOSE.read_text() + WITH_KEYS.read_text()))
     known = {f"SEGUE_{name.upper()}" for name in Settings.model_fields} | compose
     files = [COMPOSE, ROOT / "Dockerfile", *(ROOT / "docs").glob("deployment.md"), ROOT / "docs" / "observability.md"]
@@ -706,7 +704,7 @@ def test_every_setting_that_is_named_exists():
         assert set(re.findall(r"\bSEGUE_[A-Z_]+[A-Z]\b", path.read_text())) <= known, path.name
 
 
-def test_images_of_others_are_pinned_and_no_registry_is_named():
+def test_foreign_images_are_pinned_and_no_registry_is_named():
     hosts = ("docker" + ".io", "ghcr" + ".io", "quay" + ".io", "gcr" + ".io", "registry.k8s" + ".io")
 
     for name, service in services().items():

@@ -27,11 +27,11 @@ from pathlib import Path
 
 import pytest
 
-from service.engine import Manifest, Playlist, Recommender, Store
+from service.engine import Manifest, Options, Playlist, Recommender, Store
 from trainer import pipeline
-from trainer.__main__ import main
-from trainer.sources.synthetic import synthesize
-from trainer.steps import Steps
+from trainer.cli import main
+from trainer.synthetic.playlists import synthesize
+from trainer.timing import Stopwatch
 
 # Little is asked of the indexes, so that writing is writing and not mostly their calibration.
 TINY = ["--factors", "8", "--iterations", "2", "--trees", "4", "--neighbour-recall", "0.1"]
@@ -115,9 +115,9 @@ def fork(work: Callable[[Tell], int | None], said: Path) -> Child:
 
 def tell_steps(tell: Tell) -> None:
     """Have the trainer tell each step that it enters. For a child alone, as nothing is put back."""
-    step, refit, part = Steps.step, pipeline._refit, []
+    step, refit, part = Stopwatch.step, pipeline._refit, []
 
-    def told_step(self: Steps, name: str):
+    def told_step(self: Stopwatch, name: str):
         tell(" ".join([*part, name]))
         return step(self, name)
 
@@ -138,7 +138,7 @@ def tell_steps(tell: Tell) -> None:
 
         setattr(owner, name, teller)
 
-    Steps.step, pipeline._refit = told_step, told_refit
+    Stopwatch.step, pipeline._refit = told_step, told_refit
     told(Store, "publish", None, "published")  # within the step of publishing
     told(Store, "rollback", "rollback", "rolled back")
     told(Store, "prune", "prune", "pruned")
@@ -193,8 +193,8 @@ def look_into(store: Store) -> None:
         manifest.verify(directory)
     if (store.root / "CURRENT").exists():
         recommender = Recommender.open(store.current())
-        asked = [Playlist(title="jazz"), Playlist(), Playlist([recommender.popular(1)[0].id])]
-        assert [len(answer.found) for answer in recommender.recommend(asked, 50)] == [50, 50, 50]
+        asked = [Playlist(title="jazz"), Playlist(), Playlist([recommender.popular("tracks", 1)[0].id])]
+        assert [len(answer.found) for answer in recommender.recommend(asked, Options(50))] == [50, 50, 50]
         recommender.close()
     else:
         assert store.versions() == [] or len(store.versions()) == 1  # the first of all, not pointed at yet

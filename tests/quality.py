@@ -17,8 +17,8 @@ import pytest
 
 from service.engine import Recommender, Store
 from trainer.config import Configs
-from trainer.evaluate import Scores
-from trainer.pipeline import Evaluation, Plan, evaluate, train
+from trainer.evaluation.scores import Evaluation, Scores
+from trainer.pipeline import Plan, evaluate, train
 
 SHARED = Path(__file__).parents[2] / "shared"
 SAMPLE, JUDGE = SHARED / "data" / "mpd-sample.zip", SHARED / "tools" / "score_challenge.py"
@@ -110,4 +110,4 @@ def test_listeners_are_continued_better_than_by_every_baseline():
 def test_neighbours_of_well_known_artists_are_those_that_one_expects(
     listening: Recommender, artist: str, expected: str
 ):
-    assert expected in {found.name for found in listening.similar_artists([artist], 20)}
+    assert expected in {found.name for found in listening.similar("artists", [artist], 20)}

@@ -1,5 +1,5 @@
 """
-The halves of each agreement say the same: training and serving, one and many, index and brute force, HTTP and engine.
+The halves of each agreement agree: training and serving, one and many, index and brute force, HTTP and engine.
 """
 
 import json
@@ -13,12 +13,13 @@ from fastapi.testclient import TestClient
 from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 
-from service.engine import Artifacts, Playlist, Recommender, Store
-from trainer.__main__ import main
-from trainer.challenge import assign, make_tasks, playlists
-from trainer.dataset import Dataset, heldout, training_matrix
-from trainer.evaluate import Segue
-from trainer.intake import read_dataset
+from service.engine import Artifacts, Options, Playlist, Recommender, Store
+from trainer.cli import main
+from trainer.dataset import Dataset, build_dataset
+from trainer.dataset.matrix import training_matrix
+from trainer.evaluation.answers import Segue, seed_playlists
+from trainer.evaluation.split import hold_out
+from trainer.evaluation.tasks import assign_categories, playlist_tasks
 from trainer.sources import read
 
 SCORER = Path(__file__).parents[2] / "shared" / "tools" / "score_challenge.py"
@@ -34,8 +35,8 @@ def artifacts(models: Path):
 @pytest.fixture(scope="module")
 def learned(world: Path) -> Dataset:
     """The playlists that the published model was trained on."""
-    dataset = read_dataset(read([world]))
-    return dataset.select(~heldout(dataset.playlist_ids, 0.02, 100, 0.1))
+    dataset = build_dataset(read([world]))
+    return dataset.select(~hold_out(dataset))
 
 
 def known_playlists(dataset: Dataset, count: int) -> list[Playlist]:
@@ -68,8 +69,8 @@ def test_the_trained_row_of_a_playlist_equals_what_the_service_derives(
         *(f"term {row}" for row in range(len(matrix.words) + len(matrix.grams))),
     ]
     served_names = [
-        *(catalogue.tracks([row])[row].id for row in range(space.n_tracks)),
-        *(f"artist {catalogue.artists([row])[row].id}" for row in range(space.n_artists)),
+        *(catalogue.items("tracks", [row])[row].id for row in range(space.n_tracks)),
+        *(f"artist {catalogue.items('artists', [row])[row].id}" for row in range(space.n_artists)),
         *(f"term {row}" for row in range(space.n_words + space.n_grams)),
     ]
     served = recommender.features(known_playlists(learned, 200))
@@ -91,15 +92,15 @@ def test_exact_retrieval_equals_brute_force(recommender: Recommender, artifacts:
     ranking = np.hstack((tracks.heads, tracks.tails)).astype(np.float64)
 
     for playlist, query, answer in zip(
-        asked, recommender.fold_in(asked), recommender.recommend(asked, 100), strict=True
+        asked, recommender.fold_in(asked), recommender.recommend(asked, Options(100)), strict=True
     ):
         scores = ranking @ query.astype(np.float64)
-        scores[artifacts.catalogue.track_rows(playlist.tracks)[0]] = -np.inf
-        best = artifacts.catalogue.tracks(np.argsort(-scores)[:100].tolist())
+        scores[artifacts.catalogue.rows("tracks", playlist.tracks)[0]] = -np.inf
+        best = artifacts.catalogue.items("tracks", np.argsort(-scores)[:100].tolist())
         found = {track.id: track.score for track in answer.found}
         missed = {track.id for track in best.values()} - set(found)
         kth = np.sort(scores)[-100]
-        rows = artifacts.catalogue.track_rows(sorted(missed))[0]
+        rows = artifacts.catalogue.rows("tracks", sorted(missed))[0]
         assert all(abs(scores[row] - kth) < 1e-6 for row in rows)  # tied up to rounding
         assert len(found) == 100
 
@@ -107,18 +108,18 @@ def test_exact_retrieval_equals_brute_force(recommender: Recommender, artifacts:
 def test_one_playlist_alone_gets_the_same_list_as_within_a_batch_of_64(recommender: Recommender, learned: Dataset):
     asked = known_playlists(learned, 64)
 
-    together = recommender.recommend(asked, 100)
+    together = recommender.recommend(asked, Options(100))
 
-    assert [recommender.recommend([playlist], 100)[0] for playlist in asked] == together
+    assert [recommender.recommend([playlist], Options(100))[0] for playlist in asked] == together
 
 
 def test_the_http_answer_equals_what_the_evaluator_scored(client: TestClient, recommender: Recommender, world: Path):
-    dataset = read_dataset(read([world]))
-    held_out = np.flatnonzero(heldout(dataset.playlist_ids, 0.02, 100, 0.1))
-    tasks = make_tasks(dataset, assign(dataset, held_out, 3), seed=42)
+    dataset = build_dataset(read([world]))
+    held_out = np.flatnonzero(hold_out(dataset))
+    tasks = playlist_tasks(dataset, assign_categories(dataset, held_out, 3), seed=42)
     scored = Segue(recommender).recommend(tasks, 500)
 
-    for playlist, expected in zip(playlists(recommender, tasks), scored, strict=True):
+    for playlist, expected in zip(seed_playlists(recommender, tasks), scored, strict=True):
         body = {"tracks": playlist.tracks, "artists": playlist.artists, "title": playlist.title, "k": 500}
         answer = client.post("/recommend", json={**body, "tracks": list(playlist.tracks)}).json()
         assert [track["id"] for track in answer["tracks"]] == expected

@@ -1,7 +1,9 @@
-"""Every endpoint, setting, command, option, file and target has its place in the documentation."""
+"""The documentation names every endpoint, setting, command, option, file and target, and only files that exist."""
 
 import argparse
+import ast
 import json
+import pkgutil
 import re
 import shlex
 from dataclasses import fields
@@ -11,15 +13,24 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.app import STATUSES, create_app
+from service.api.catalogue import SearchQuery
+from service.api.errors import STATUSES
+from service.api.recommendations import RecommendRequest, SimilarQuery
+from service.app import create_app
 from service.engine import Manifest, Store
-from service.schemas import RecommendRequest, SearchQuery, SimilarQuery
 from service.settings import Settings
-from trainer.__main__ import parser
+from trainer.cli import parser
 from trainer.config import FULL, LISTENING, SMALL, TrainingConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), ROOT / "benchmarks" / "README.md"]
+MODULES = sorted(path for package in ("service", "trainer") for path in ROOT.glob(f"{package}/**/*.py"))
+FOLDERS = ("service", "trainer", "tests", "docs", "benchmarks", "deploy", ".ci")
+FILES = [path for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/*") if path.is_file()]
+# Docstrings name a thing or begin with a verb; a free relative clause makes the reader translate.
+NO_FIRST_WORD = ("What", "Who", "How", "Whether", "Which")
+LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 
 
 def doc(name: str) -> str:
@@ -125,10 +136,45 @@ def test_every_target_of_the_makefile_says_what_it_does():
 
 
 def test_links_between_documents_lead_somewhere():
-    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]:
-        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
+    for path in PAGES:
+        for link in LINK.findall(path.read_text()):
             if "://" not in link:
                 assert (path.parent / link).exists(), f"{path.name}: {link}"
+
+
+def test_every_page_is_linked_from_the_readme():
+    linked = {(ROOT / link).resolve() for link in LINK.findall(README) if "://" not in link}
+
+    assert {page for page in PAGES if page.parent in (ROOT / "docs", ROOT / "benchmarks")} <= linked
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_a_page_names_exist(page: Path):
+    text = page.read_text()
+    folders = "|".join(map(re.escape, FOLDERS))
+    paths = re.findall(rf"`((?:{folders})/[\w./-]*)`", text)
+    scripts = re.findall(r"(?<![\w./-])[\w./-]+\.py\b", text)
+
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert [name for name in scripts if not any(f"/{file}".endswith(f"/{name}") for file in FILES)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_modules_that_a_page_names_exist(page: Path):
+    names = re.findall(r"`((?:service|trainer)(?:\.\w+)+)`", page.read_text())
+
+    for name in names:
+        if not any(file.name == name for file in FILES):  # such as the manifest service.yaml
+            pkgutil.resolve_name(name)  # raises ImportError or AttributeError
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.relative_to(ROOT).as_posix())
+def test_docstrings_name_a_thing_or_an_action(module: Path):
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, documented)]
+    docstrings = [docstring for node in nodes if (docstring := ast.get_docstring(node))]
+
+    assert [text for text in docstrings if re.match(rf"({'|'.join(NO_FIRST_WORD)})\b", text)] == []
 
 
 def test_no_file_names_a_package_registry():

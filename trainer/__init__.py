@@ -1,5 +1,5 @@
 """
-Offline training: playlists as files in, one published version of a model out.
+Offline training: reads playlists from files and publishes one version of a model.
 
-It imports `service.engine` alone from the service, and is never imported by it.
+The trainer imports `service.engine` and nothing else of the service, which never imports the trainer.
 """

@@ -1,68 +1,69 @@
-"""Every number of a training run, in one frozen place, with named profiles."""
+"""The numbers of a training run, with named profiles."""
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
-from service.engine import WEIGHTINGS, Weighting
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from service.engine import Weighting
 from trainer.errors import BadConfig
 
-# A fall of NDCG or R-precision up to this share is let pass, unless told otherwise.
+# The fall of NDCG or R-precision that the gate accepts by default, as a share.
 TOLERANCE = 0.02
 
-# Far beyond any use, and far from where float32 ends.
-MOST = 1e6
+MOST = 1e6  # far beyond any use, and far below the limit of float32
 
 
-def _number(default: float, help_: str, low: float, high: float = MOST) -> Any:
-    return field(default=default, metadata={"help": help_, "low": low, "high": high})
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))
 class TrainingConfig:
-    """
-    The numbers of a training run; each changes answers, so each goes into the manifest.
+    """The numbers of a training run. Each changes the recommendations, so the manifest keeps them all."""
 
-    Raises:
-        BadConfig: a number is out of its range, or not a number.
-    """
-
-    factors: int = _number(128, "length of the vectors", 1, 4096)
-    alpha: float = _number(24.0, "confidence in a feature of strength r is 1 + alpha * r", 0.0)
-    regularization: float = _number(0.07, "lambda, the weight of short vectors", 1e-6)
-    iterations: int = _number(8, "of alternating least squares, from nothing", 1, 1000)
-    warm_iterations: int = _number(1, "of alternating least squares, from the published vectors", 1, 1000)
-    beta: float = _number(0.24, "share of the artist's vector in a track's ranking vector", 0.0)
-    artist_weight: float = _number(1.0, "strength of an artist, times f(its tracks or plays)", 0.0)
-    title_weight: float = _number(0.45, "strength of a title and of each of its words", 0.0)
-    gram_weight: float = _number(0.22, "strength of a title's 4-grams, as a share of title-weight", 0.0)
-    weighting: Weighting = field(
-        default="log", metadata={"help": "f, which makes counts strengths", "choices": WEIGHTINGS}
+    factors: int = Field(default=128, ge=1, le=4096, description="length of the vectors")
+    alpha: float = Field(default=24.0, ge=0, le=MOST, description="confidence is 1 + alpha * strength")
+    regularization: float = Field(default=0.07, ge=1e-6, le=MOST, description="lambda, the penalty on long vectors")
+    iterations: int = Field(default=8, ge=1, le=1000, description="iterations of ALS in a cold start")
+    warm_iterations: int = Field(default=1, ge=1, le=1000, description="iterations of ALS in a warm start")
+    beta: float = Field(default=0.24, ge=0, le=MOST, description="share of the artist's vector in that of a track")
+    artist_weight: float = Field(
+        default=1.0, ge=0, le=MOST, description="strength of an artist, times f(tracks or plays)"
     )
-    count_cap: float = _number(100_000.0, "a count beyond it counts as much as the cap", 1.0, 1e9)
-    trees: int = _number(50, "of each Annoy index", 1, 1000)
-    neighbours: int = _number(20, "nearest rows on which an index's recall is measured", 1, 500)
-    neighbour_recall: float = _number(0.97, "recall that an index is searched for", 0.0, 1.0)
-    seed: int = _number(42, "of everything random", 0, 2**31 - 1)
+    title_weight: float = Field(default=0.45, ge=0, le=MOST, description="strength of a title and of each of its words")
+    gram_weight: float = Field(
+        default=0.22, ge=0, le=MOST, description="strength of 4-grams, as a share of title-weight"
+    )
+    weighting: Weighting = Field(default="log", description="f, the function from counts to strengths")
+    count_cap: float = Field(default=100_000.0, ge=1, le=1e9, description="upper limit of a count")
+    trees: int = Field(default=50, ge=1, le=1000, description="trees of each Annoy index")
+    neighbours: int = Field(default=20, ge=1, le=500, description="neighbours for measuring the index recall")
+    neighbour_recall: float = Field(default=0.97, ge=0, le=1, description="recall that the index search must reach")
+    seed: int = Field(default=42, ge=0, le=2**31 - 1, description="seed of all random numbers")
 
-    def __post_init__(self) -> None:
-        for number in fields(self):
-            _check(number.name, getattr(self, number.name), number.default, number.metadata)
+    def changed(self, numbers: Mapping[str, Any]) -> Self:
+        """
+        Return a copy with other *numbers*.
+
+        Raises:
+            BadConfig: a name is unknown, or a number is out of its range.
+        """
+        unknown = sorted(numbers.keys() - HELP.keys())
+        if unknown:
+            raise BadConfig(f"there is no number called {unknown[0]!r}; use one of: {', '.join(sorted(HELP))}")
+        try:
+            return replace(self, **numbers)
+        except ValidationError as error:
+            (first, *_) = error.errors()
+            allowed = first["msg"].replace("Input", "it")
+            raise BadConfig(f"{first['loc'][0]} is {first['input']!r}; {allowed}") from error
 
 
-def _check(name: str, value: Any, default: Any, allowed: Mapping[str, Any]) -> None:
-    if "choices" in allowed:
-        if value not in allowed["choices"]:
-            raise BadConfig(f"{name} has to be one of {', '.join(allowed['choices'])}; it is {value!r}")
-        return
-    whole = isinstance(default, int)
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        raise BadConfig(f"{name} has to be a {'whole ' if whole else ''}number; it is {value!r}")
-    if not allowed["low"] <= value <= allowed["high"]:
-        raise BadConfig(f"{name} has to be between {allowed['low']:g} and {allowed['high']:g}; it is {value!r}")
-
+# The description of each number, by name.
+HELP = {
+    name: str(number["description"]) for name, number in TypeAdapter(TrainingConfig).json_schema()["properties"].items()
+}
 
 SMALL = TrainingConfig(factors=64, trees=20)
 FULL = TrainingConfig()
@@ -71,18 +72,18 @@ PROFILES = {"small": SMALL, "full": FULL, "listening": LISTENING}
 
 
 def profile_of(config: TrainingConfig) -> str:
-    """The name of the profile that *config* is, for a person."""
+    """Return the name of the profile with the numbers of *config*."""
     return next((name for name, profile in PROFILES.items() if profile == config), "own numbers")
 
 
 @dataclass(frozen=True)
 class Configs:
     """
-    What a run is configured with, before its data have been looked at.
+    The configurations of a run whose data are not known yet.
 
     Attributes:
-        playlists: where the data turn out to be playlists.
-        listening: where they turn out to be what people listened to.
+        playlists: for playlists.
+        listening: for listening histories.
     """
 
     playlists: TrainingConfig
@@ -91,49 +92,44 @@ class Configs:
     @classmethod
     def of(cls, profile: str | None = None, numbers: Mapping[str, Any] | None = None) -> Self:
         """
-        The profile called *profile*, or where none is named the one that fits the data, with some *numbers* changed.
+        Return the profile called *profile*, or the default ones for either kind of data, with some *numbers* changed.
 
         Raises:
             BadConfig: a number is out of its range.
         """
         names = (profile, profile) if profile else ("full", "listening")
-        return cls(*(replace(PROFILES[name], **(numbers or {})) for name in names))
+        return cls(*(PROFILES[name].changed(numbers or {}) for name in names))
 
     @classmethod
     def always(cls, config: TrainingConfig) -> Self:
-        """The same *config* for any data."""
+        """Return the same *config* for any data."""
         return cls(config, config)
 
-    def fitting(self, listening: bool) -> TrainingConfig:
-        """The config for data that are *listening* or not."""
+    def for_data(self, listening: bool) -> TrainingConfig:
+        """Return the config for *listening* histories, or for playlists."""
         return self.listening if listening else self.playlists
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """
-    The numbers in the TOML file *path*, as `tune` writes it: any of `TrainingConfig`'s, by their names.
+    Read numbers of a `TrainingConfig` by name from the TOML file *path*, as `tune` writes it.
 
     Raises:
-        BadConfig: it is not TOML, or holds what is not a number of a training run.
-        OSError: it cannot be read.
+        BadConfig: the file is not TOML, a name is unknown, or a number is out of its range.
+        OSError: the file cannot be read.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
+        FULL.changed(content)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfig(f"{path} is not TOML: {error}") from error
-    known = {number.name for number in fields(TrainingConfig)}
-    for name in content:
-        if name not in known:
-            raise BadConfig(f"{path}: there is no number called {name!r}; there are: {', '.join(sorted(known))}")
-    try:
-        TrainingConfig(**content)
     except BadConfig as error:
         raise BadConfig(f"{path}: {error}") from error
     return content
 
 
 def format_config(config: TrainingConfig, comment: str) -> str:
-    """*config* as `read_config` reads it, below *comment*, which may have several lines."""
+    """Format *config* for `read_config`, below *comment*, which may have several lines."""
     lines = [f"# {line}" for line in comment.splitlines()]
     values = asdict(config).items()
     lines += [f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value!r}" for name, value in values]

@@ -1,29 +1,29 @@
 """
-Everything the trainer refuses, as one tree.
+The errors of the trainer.
 
     TrainerError
-    ├── BadInput        the data that was given cannot be read
-    ├── BadConfig       a number that was given is out of its range
-    ├── NothingToLearn  the data can be read, but hold no playlist to train on or to ask
-    └── Refused         the trained version is worse than the published one
+    ├── BadInput        the data cannot be read
+    ├── BadConfig       a number is out of its range
+    ├── NothingToLearn  the data contain too few playlists to train or to evaluate
+    └── NotPublished    the gate rejected the trained version, or another run published first
 """
 
 
 class TrainerError(Exception):
-    """Root of all errors that the trainer raises on purpose; its text is one line for a person."""
+    """Root of all errors that the trainer raises on purpose; its text is one line for the user."""
 
 
 class BadInput(TrainerError):
-    """The data that was given cannot be read."""
+    """The data cannot be read."""
 
 
 class BadConfig(TrainerError):
-    """A number that was given is out of its range."""
+    """A number is out of its range."""
 
 
 class NothingToLearn(TrainerError):
-    """The data hold no playlist to train on or to ask."""
+    """The data contain too few playlists to train or to evaluate."""
 
 
-class Refused(TrainerError):
-    """The trained version is worse than the published one, and was not published."""
+class NotPublished(TrainerError):
+    """The gate rejected the trained version, or another run published first."""

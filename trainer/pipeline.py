@@ -1,69 +1,70 @@
-"""The recipe: read, factorize, write, evaluate, compare, publish."""
+"""The recipe of each command: read, fit, write, evaluate, compare, publish."""
 
 import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from service.engine import Manifest, ModelError, NoModel, Recommender, Store, StoreChanged, new_version
-from service.engine.artifacts import amend
-from service.engine.files import write_text
-from service.engine.store import CURRENT
-from trainer.account import give_account, unserved
-from trainer.challenge import (
-    ANSWER_TRACKS,
-    Task,
-    partial_path,
-    read_challenge,
-    track_artists,
-    write_challenge,
-    write_submission,
+from service.engine import (
+    Manifest,
+    ModelError,
+    NoModel,
+    Recommender,
+    Store,
+    StoreChanged,
+    amend_version,
+    new_version,
+    write_text,
 )
+from trainer.challenge import read_challenge, write_challenge, write_submission
 from trainer.config import TOLERANCE, Configs, TrainingConfig, profile_of
-from trainer.dataset import Dataset
-from trainer.errors import BadInput, Refused
-from trainer.evaluate import Evaluation, Segue, ask, score
-from trainer.examination import Examination, baseline_answers, count_items, examine, find_beginning, record_of
-from trainer.fitting import fit_and_write
-from trainer.gate import Record, Verdict, keep_record
-from trainer.intake import read_dataset
+from trainer.dataset import Dataset, build_dataset
+from trainer.dataset.dataset import Bools
+from trainer.errors import BadInput, NotPublished
+from trainer.evaluation.answers import ANSWER_ITEMS, Segue, ask
+from trainer.evaluation.baselines import baseline_answers
+from trainer.evaluation.gate import Outcome, find_start, judge, quality_of
+from trainer.evaluation.scores import Evaluation, score
+from trainer.evaluation.split import hold_out, split
+from trainer.evaluation.tasks import Task
+from trainer.evaluation.verdict import Quality, Verdict, quality_to_keep
+from trainer.fitting.fit import fit_and_write
 from trainer.progress import say
-from trainer.protocol import hold_out, split
-from trainer.report import render
+from trainer.report.gather import gather, unserved
+from trainer.report.page import render
 from trainer.sources import read
-from trainer.steps import Steps
+from trainer.timing import Stopwatch
 from trainer.tune import Budget, tune
 
 REPORT, METRICS = "report.html", "metrics.json"
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Plan:
     """
-    How a training run goes about it.
+    The course of a training run.
 
     Attributes:
-        hold_out: whether a share of the playlists is kept for the evaluation and the gate.
-        warm: whether the fit begins from the published version, where there is one.
-        refit: whether, after the evaluation, another warm fit takes in what was held out.
-        force: whether the version is published whatever the gate says.
-        tolerance: a fall of NDCG or R-precision up to this share is let pass.
-        columns: what the columns of tables are called, by role.
+        hold_out: whether some playlists are held out for the evaluation and the gate.
+        warm: whether the fit starts from the published version, if there is one.
+        refit: whether the held-out playlists are added by another warm fit after the evaluation.
+        force: whether the version is published whatever the verdict.
+        baselines: whether the evaluation includes the baselines.
+        tolerance: the relative fall of NDCG or R-precision that is accepted.
+        columns: the names of table columns, by role.
     """
 
     hold_out: bool = True
     warm: bool = True
     refit: bool = False
     force: bool = False
+    baselines: bool = True
     tolerance: float = TOLERANCE
     columns: Mapping[str, str] | None = None
 
@@ -72,46 +73,48 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
     """
     Train on the playlists of *paths* and publish the model in the store *models*.
 
-    A share of the playlists is held out; the staged version, opened as the service opens it, and the published one
-    answer them before it is published. Whatever fails leaves what was published as it was.
+    Some playlists are held out. The staged version, opened as the service opens it, and the published one answer them
+    before publication. A run that fails leaves the published version unchanged.
 
     Returns:
         The manifest of the published version.
 
     Raises:
-        Refused: the staged version is worse than the published one.
-        TrainerError: the data cannot be read or hold nothing to learn from.
+        NotPublished: the staged version is worse than the published one, or another run published first.
+        TrainerError: the data cannot be read or contain too little.
         ModelError: another run is writing to the store, or the staged version cannot be opened.
         OSError: the store cannot be written to.
     """
     store = Store(models)
     with store.writing():
-        steps, version = Steps(), new_version()
-        with steps.step("reading"):
+        stopwatch, version = Stopwatch(), new_version()
+        with stopwatch.step("reading"):
             dataset = _read(paths, plan.columns)
-        config = configs.fitting(dataset.listening)
-        asked = hold_out(dataset) if plan.hold_out else np.zeros(len(dataset), bool)
+        config = configs.for_data(dataset.listening)
+        held_out = hold_out(dataset) if plan.hold_out else np.zeros(len(dataset), bool)
         with _current(store) as published, store.staging(version) as staged:
-            begin = find_beginning(published, dataset, asked) if plan.warm else None
+            start = find_start(published, dataset, held_out) if plan.warm else None
             inputs = {"inputs": [str(path) for path in paths], "columns": dict(plan.columns or {})}
-            fit_and_write(dataset.select(~asked), staged, version, config, inputs, begin, steps)
-            found = examine(staged, published, dataset, asked, config.seed, plan.tolerance, steps)
-            forced = plan.force and not found.verdict.passed
-            refit = plan.refit and bool(asked.any()) and (found.verdict.passed or forced)
+            fit_and_write(dataset.select(~held_out), staged, version, config, inputs, start, stopwatch)
+            gate = (config.seed, plan.tolerance, plan.baselines, stopwatch)
+            outcome = judge(staged, published, dataset, held_out, *gate)
+            forced = plan.force and not outcome.verdict.passed
+            refit = plan.refit and bool(held_out.any()) and (outcome.verdict.passed or forced)
             if refit:
-                _refit(dataset, staged, config, inputs, steps)
-                asked = np.zeros(len(dataset), bool)
-            with steps.step("report"):
-                _describe(staged, dataset, asked, config, found, forced, steps)
-            missing = unserved(dataset, asked)
+                _refit(dataset, staged, config, inputs, stopwatch)
+                held_out = np.zeros(len(dataset), bool)
+            with stopwatch.step("report"):
+                _describe(staged, dataset, held_out, config, outcome, forced, stopwatch)
+            missing = unserved(dataset, held_out)
             if missing:
-                say(f"{missing:,} {dataset.kind} are in held-out playlists alone and not served; --refit takes them in")
-            notes = {"hold_out": plan.hold_out, "refit": refit, "forced": forced, "unserved": missing}
-            with steps.step("publishing"):
-                manifest = amend(staged, notes | _judgement(version, published, found, forced), found.summary())
-                _publish(store, staged, published, found.verdict, forced)
-    say(str(steps))
-    say(f"published{' by force' if forced else ''}: {found.verdict.reason}")
+                say(f"{missing:,} {dataset.kind} are in held-out playlists only and not served; --refit adds them")
+            facts = {"hold_out": plan.hold_out, "refit": refit, "forced": forced, "unserved": missing}
+            with stopwatch.step("publishing"):
+                judgement = _judgement(version, published, outcome, forced)
+                manifest = amend_version(staged, facts | judgement, outcome.summary())
+                _publish(store, staged, published, outcome.verdict, forced)
+    say(str(stopwatch))
+    say(f"published{' by force' if forced else ''}: {outcome.verdict.reason}")
     return manifest
 
 
@@ -121,30 +124,30 @@ def evaluate(
     """
     Compare Segue with the baselines on held-out playlists, by the protocol of RecSys Challenge 2018.
 
-    Of what people listened to, a fifth of the tracks or artists of each listener is held out instead.
+    Of listening histories, a fifth of the items of each listener is hidden instead.
 
     Args:
         paths: the data.
-        configs: of Segue's own training run.
-        out: a directory for `challenge_set.json`, `answers.json` and Segue's `submission.csv`; None for none.
-        columns: what the columns of tables are called, by role.
+        configs: the numbers of Segue's training run.
+        out: a directory for `challenge_set.json`, `answers.json` and Segue's `submission.csv`; None for no files.
+        columns: the names of table columns, by role.
 
     Raises:
-        TrainerError: the data cannot be read or hold too few playlists.
+        TrainerError: the data cannot be read or contain too few playlists.
         OSError: *out* cannot be written to.
     """
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     dataset = _read(paths, columns)
-    config = configs.fitting(dataset.listening)
+    config = configs.for_data(dataset.listening)
     if dataset.listening and out is not None:
-        raise BadInput("--out writes the files of a challenge of playlists; these data are what people listened to")
+        raise BadInput("--out needs playlists, and these data are listening histories; leave it out")
     learned, tasks = split(dataset, config.seed)
     say(f"{len(learned):,} playlists to learn from, {len(tasks):,} to continue")
     answers = dict(_answers(learned, tasks, config))
     if out is not None:
         write_challenge(out, dataset, tasks, answers["segue"])
-    artists, n_items = track_artists(dataset), count_items(learned)
+    artists, n_items = dataset.vocabulary.artists_by_track(), len(learned.item_ids)
     return Evaluation({name: score(tasks, found, artists, n_items) for name, found in answers.items()}, config.seed)
 
 
@@ -165,10 +168,9 @@ def tune_numbers(
         TrainerError: the data cannot be read or are too few, or the numbers are out of range.
         OSError: *study* or *out* cannot be written to.
     """
-    partial_path(out).touch()  # what cannot be written is told before the work, not after it
-    partial_path(out).unlink()
+    _check_writable(out)
     dataset = _read(paths, columns)
-    return tune(dataset, configs.fitting(dataset.listening), fixed, grid, budget, study, out)
+    return tune(dataset, configs.for_data(dataset.listening), fixed, grid, budget, study, out)
 
 
 def answer_challenge(challenge_set: Path, models: Path, out: Path, team: str, email: str) -> int:
@@ -176,106 +178,99 @@ def answer_challenge(challenge_set: Path, models: Path, out: Path, team: str, em
     Answer a published challenge set with the current version of the store *models*.
 
     Returns:
-        How many playlists were answered.
+        The number of playlists.
 
     Raises:
-        TrainerError: *challenge_set* cannot be read.
-        ModelError: nothing is published that can be opened.
+        TrainerError: *challenge_set* cannot be read, or the catalogue is too small.
+        ModelError: there is no published version that can be opened.
         OSError: *out* cannot be written.
     """
-    tasks = read_challenge(challenge_set)
-    recommender = Recommender.open(Store(models).current())
-    try:
+    pids, tasks = read_challenge(challenge_set)
+    with closing(Recommender.open(Store(models).current())) as recommender:
         n_tracks = recommender.manifest.shape.tracks
-        if any(n_tracks - len(task.seeds) < ANSWER_TRACKS for task in tasks):
-            raise BadInput(f"{models} knows {n_tracks} tracks; a submission takes {ANSWER_TRACKS} for each playlist")
-        partial_path(out).touch()  # what cannot be written is told before the work, not after it
-        write_submission(out, tasks, ask(Segue(recommender), tasks, "answering"), team, email)
-    finally:
-        partial_path(out).unlink(missing_ok=True)
-        recommender.close()
+        if any(n_tracks - len(task.seeds) < ANSWER_ITEMS for task in tasks):
+            raise BadInput(f"{models} knows {n_tracks} tracks; a submission takes {ANSWER_ITEMS} for each playlist")
+        _check_writable(out)
+        write_submission(out, pids, ask(Segue(recommender), tasks, "answering"), team, email)
     return len(tasks)
 
 
+def _check_writable(path: Path) -> None:
+    """Raise OSError now, and not after hours of work, if *path* cannot be written."""
+    probe = path.with_name(f"{path.name}.partial")
+    probe.touch()
+    probe.unlink()
+
+
 def _read(paths: Sequence[Path], columns: Mapping[str, str] | None) -> Dataset:
-    dataset = read_dataset(read(paths, columns))
+    dataset = build_dataset(read(paths, columns))
     vocabulary = dataset.vocabulary
     say(
         f"{len(dataset):,} {'listeners' if dataset.listening else 'playlists'}, {len(vocabulary.track_ids):,} tracks, "
         f"{len(vocabulary.artist_ids):,} artists, {dataset.entries:,} distinct entries"
     )
     if dataset.empty_playlists:
-        say(f"passed over {dataset.empty_playlists:,} playlists without tracks")
+        say(f"skipped {dataset.empty_playlists:,} playlists without tracks")
     if dataset.repeated_ids:
-        say(f"{dataset.repeated_ids:,} playlists have the id of an earlier one; each is learned from on its own")
+        say(f"{dataset.repeated_ids:,} playlists have the id of an earlier one; each counts as a playlist of its own")
     return dataset
 
 
 @contextmanager
 def _current(store: Store) -> Iterator[Recommender | None]:
-    """The published version, opened; None where there is none that this release can open."""
+    """Open the published version; None if there is none that this release can open."""
     try:
         recommender = Recommender.open(store.current())
-    except NoModel as error:
-        if (store.root / CURRENT).exists():
-            say(f"nothing begins from a published version or is compared with one: {error}")
-        yield None
-        return
     except ModelError as error:
-        say(f"the published version cannot be opened, so nothing begins from it or is compared with it: {error}")
+        if not isinstance(error, NoModel) or store.pointer.exists():
+            say(f"cold start without a comparison, as the published version cannot be opened: {error}")
         yield None
         return
-    try:
+    with closing(recommender):
         yield recommender
-    finally:
-        recommender.close()
 
 
-def _refit(dataset: Dataset, staged: Path, config: TrainingConfig, inputs: Mapping[str, Any], steps: Steps) -> None:
-    """Replace the version in *staged* by one that began from it and was trained on all of *dataset*."""
+def _refit(
+    dataset: Dataset, staged: Path, config: TrainingConfig, inputs: Mapping[str, Any], stopwatch: Stopwatch
+) -> None:
+    """Replace the version in *staged* by one that starts from it and is trained on all of *dataset*."""
     measured = staged.with_name(f"{staged.name}.measured")
-    with ExitStack() as left:
-        left.callback(shutil.rmtree, measured, ignore_errors=True)
+    with ExitStack() as cleanup:
+        cleanup.callback(shutil.rmtree, measured, ignore_errors=True)
         staged.rename(measured)
         staged.mkdir()
-        recommender = Recommender.open(measured)
-        left.callback(recommender.close)
+        recommender = cleanup.enter_context(closing(Recommender.open(measured)))
         first = recommender.manifest
-        fit_and_write(dataset, staged, first.version, config, inputs, recommender.artifacts, steps)
-        # It began from a version that nobody will find; what that one began from is what counts.
-        amend(staged, {"warm_start": first.training["warm_start"]})
+        fit_and_write(dataset, staged, first.version, config, inputs, recommender.artifacts, stopwatch)
+        # The measured version is removed, so the manifest names the version that it started from.
+        amend_version(staged, {"warm_start": first.training["warm_start"]})
 
 
 def _describe(
     staged: Path,
     dataset: Dataset,
-    asked: Bools,
+    held_out: Bools,
     config: TrainingConfig,
-    found: Examination,
+    outcome: Outcome,
     forced: bool,
-    steps: Steps,
+    stopwatch: Stopwatch,
 ) -> None:
     """Add metrics and report to the staged version."""
-    if found.scores:
-        (_, ours), *others = ((name, scores.table()) for name, scores in found.scores.items())
+    if outcome.scores:
+        (_, ours), *others = ((name, scores.table()) for name, scores in outcome.scores.items())
         metrics = {"by_category": ours, "others": dict(others)}
         write_text(staged / METRICS, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
-    recommender = Recommender.open(staged)
-    try:
-        report = give_account(
-            recommender, profile_of(config), dataset, asked, found.scores, found.verdict, forced, steps.done
-        )
-    finally:
-        recommender.close()
+    with closing(Recommender.open(staged)) as recommender:
+        report = gather(recommender, profile_of(config), dataset, held_out, outcome, forced, stopwatch.done)
     write_text(staged / REPORT, render(report))
 
 
-def _judgement(version: str, published: Recommender | None, found: Examination, forced: bool) -> dict[str, Any]:
-    """What the manifest says of the gate, and what the next version may be held against."""
-    record = Record.of(version, found.scores["segue"]) if found.scores else None
+def _judgement(version: str, published: Recommender | None, outcome: Outcome, forced: bool) -> dict[str, Any]:
+    """Return the part of the manifest on the gate, with the quality to compare the next version with."""
+    quality = Quality.of(version, outcome.scores["segue"]) if outcome.scores else None
     if published is not None and not forced:
-        record = keep_record(record, record_of(published))
-    return {"gate": found.verdict.content(), "record": None if record is None else record.content()}
+        quality = quality_to_keep(quality, quality_of(published))
+    return {"gate": asdict(outcome.verdict), "record": None if quality is None else asdict(quality)}
 
 
 def _publish(store: Store, staged: Path, published: Recommender | None, verdict: Verdict, forced: bool) -> None:
@@ -283,24 +278,21 @@ def _publish(store: Store, staged: Path, published: Recommender | None, verdict:
     Publish the staged version over the *published* one.
 
     Raises:
-        Refused: the gate is against it, or another version has been published meanwhile; it is kept for inspection.
+        NotPublished: the verdict is against it, or another run published first; the version is kept for inspection.
     """
     if not verdict.passed and not forced:
         kept = store.refuse(staged)
-        raise Refused(f"not published: {verdict.reason}; {kept} has it for inspection, --force publishes regardless")
+        raise NotPublished(f"not published: {verdict.reason}; inspect it in {kept}, or publish it with --force")
     try:
         store.publish(staged, over=None if published is None else published.manifest.version)
     except StoreChanged as changed:
-        raise Refused(f"not published: {changed}; {store.refuse(staged)} has it, train again") from changed
+        raise NotPublished(f"not published: {changed}; inspect it in {store.refuse(staged)}, train again") from changed
 
 
 def _answers(learned: Dataset, tasks: Sequence[Task], config: TrainingConfig) -> Iterator[tuple[str, list[list[str]]]]:
-    """The name and the answers of Segue and of each baseline, one after another, so that one at a time is in memory."""
+    """Yield the name and the answers of Segue and of each baseline; only one recommender is in memory at a time."""
     with tempfile.TemporaryDirectory(prefix="segue-evaluate-") as directory:
-        fit_and_write(learned, Path(directory), "evaluated", config, {}, None, Steps())
-        recommender = Recommender.open(Path(directory))
-        try:
+        fit_and_write(learned, Path(directory), "evaluated", config, {}, None, Stopwatch())
+        with closing(Recommender.open(Path(directory))) as recommender:
             yield "segue", ask(Segue(recommender), tasks, "segue")
-        finally:
-            recommender.close()
     yield from baseline_answers(learned, tasks, config.seed)

@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar on a terminal, a line every few seconds anywhere else."""
+"""Progress on standard error: a bar on a terminal, a line every few seconds otherwise."""
 
 import sys
 from collections.abc import Iterator
@@ -14,20 +14,20 @@ LINE = "{desc:<11} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}
 
 class _Bar(tqdm):  # type: ignore[type-arg]  # generic for type checkers alone
     def __del__(self) -> None:
-        # A signal that arrives while a bar is being made leaves half of one, which tqdm complains of.
+        # A signal during construction leaves an incomplete bar, which tqdm cannot delete.
         with suppress(AttributeError):
             super().__del__()
 
 
-# tqdm's own lock is shared with forked processes: one that is killed while it writes would hold it for ever.
+# tqdm's default lock is shared with forked processes, and a killed process would never release it.
 _Bar.set_lock(RLock())
 
 
 def progress(total: float, what: str, unit: str = "", in_bytes: bool = False) -> "tqdm[Any]":
     """
-    A progress display for *total* steps of *what*, to be used as a context manager and told of steps by `update`.
+    Return a progress display for *total* steps of *what*: a context manager whose `update` counts steps.
 
-    Logs keep whole lines only, so where nobody watches a terminal each report ends in one.
+    Without a terminal each report is a line of its own, as logs need whole lines.
     """
     terminal = sys.stderr.isatty()
     return _Bar(
@@ -51,7 +51,7 @@ def say(what: str) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Show nothing of the steps within, of which there are many and each the same."""
+    """Show no progress of the enclosed code, which repeats the same steps many times."""
     _silenced.append(True)
     try:
         yield

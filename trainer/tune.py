@@ -1,11 +1,12 @@
-"""The search for numbers that fit the data best: Optuna's, or a plain grid."""
+"""The search for the best numbers for the data, by Optuna or over a grid."""
 
 import hashlib
 import itertools
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,18 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.engine import WEIGHTINGS, Recommender
-from trainer.challenge import Task, track_artists
 from trainer.config import TrainingConfig, format_config
 from trainer.dataset import Dataset
 from trainer.errors import BadConfig, BadInput, NothingToLearn
-from trainer.evaluate import Segue, ask, score
-from trainer.fitting import fit_and_write
+from trainer.evaluation.answers import Segue, ask
+from trainer.evaluation.scores import score
+from trainer.evaluation.split import split
+from trainer.evaluation.tasks import Task
+from trainer.fitting.fit import fit_and_write
 from trainer.progress import quiet, say
-from trainer.protocol import split
-from trainer.steps import Steps
+from trainer.timing import Stopwatch
 
-# What the index costs and finds has no part in what is searched for.
+# The index of neighbours has no influence on the scores.
 CHEAP_INDEX: dict[str, Any] = {"trees": 1, "neighbour_recall": 0.0}
 
 OF_ALL: dict[str, BaseDistribution] = {
@@ -46,7 +48,7 @@ OF_COUNTS: dict[str, BaseDistribution] = {"weighting": CategoricalDistribution(W
 
 @dataclass(frozen=True)
 class Budget:
-    """When a search ends: after so many trials in all, or after so many minutes of this run, whichever is first."""
+    """The limits of a search: trials in total, and minutes of this run; the first one that is reached ends it."""
 
     trials: int | None = None
     minutes: float | None = None
@@ -62,27 +64,27 @@ def tune(
     out: Path,
 ) -> str:
     """
-    Search for the numbers by which held-out playlists are continued best, and write the best so far to *out*.
+    Search for the numbers that continue held-out playlists best, and write the best so far to *out*.
 
     The playlists that `evaluate` asks for are set aside first, so that nothing is tuned on them. The trials are kept in
-    *study*; a search that was ended goes on from there.
+    *study*; a search that ended continues from there.
 
     Args:
         dataset: the data.
-        config: where the search begins, and the numbers that are not searched for.
-        fixed: names of numbers that stay as they are in *config*.
-        grid: the values to try of each number; every combination is tried. Empty to let Optuna choose.
-        budget: when it ends.
+        config: the numbers to start with, and those that are not searched for.
+        fixed: the names of numbers that keep their values of *config*.
+        grid: the values to try of each number, in every combination. Empty to let Optuna choose.
+        budget: the limits of the search.
         study: an SQLite file.
         out: the config file to write.
 
     Returns:
-        The best trials as a table, for a person.
+        The best trials as a table.
 
     Raises:
-        BadConfig: *grid* names what is not a number of a training run, or a value out of its range.
-        NothingToLearn: there are too few playlists, or no trial came to an end.
-        BadInput: *study* cannot be opened, or is something else.
+        BadConfig: *grid* has an unknown name, or a value out of its range.
+        NothingToLearn: there are too few playlists, or no trial was completed.
+        BadInput: *study* cannot be opened, or is another kind of file.
         OSError: *study* or *out* cannot be written.
     """
     rest, _ = split(dataset, config.seed)
@@ -102,14 +104,14 @@ def tune(
         if _completed(found) and found.best_trial.number == trial.number:
             _write_best(found, search, out)
     if not _completed(found):
-        raise NothingToLearn("no trial came to an end; give the search more time")
+        raise NothingToLearn("no trial was completed; raise --minutes or --trials")
     _write_best(found, search, out)
     return _table(found, search.measure)
 
 
 @dataclass(frozen=True)
 class _Search:
-    """What a trial is measured on."""
+    """The data and the measure of all trials."""
 
     learned: Dataset
     tasks: Sequence[Task]
@@ -117,17 +119,15 @@ class _Search:
     measure: str
 
     def config_of(self, params: Mapping[str, Any]) -> TrainingConfig:
-        return replace(self.config, **params)
+        return self.config.changed(params)
 
     def measured(self, config: TrainingConfig) -> float:
         with tempfile.TemporaryDirectory(prefix="segue-tune-") as directory, quiet():
-            fit_and_write(self.learned, Path(directory), "trial", replace(config, **CHEAP_INDEX), {}, None, Steps())
-            recommender = Recommender.open(Path(directory))
-            try:
+            cheap = config.changed(CHEAP_INDEX)
+            fit_and_write(self.learned, Path(directory), "trial", cheap, {}, None, Stopwatch())
+            with closing(Recommender.open(Path(directory))) as recommender:
                 answers = ask(Segue(recommender), self.tasks, "asking")
-            finally:
-                recommender.close()
-        scores = score(self.tasks, answers, track_artists(self.learned), 1)
+        scores = score(self.tasks, answers, self.learned.vocabulary.artists_by_track(), 1)
         return float(scores.values[self.measure].mean())
 
 
@@ -137,19 +137,16 @@ def _space(dataset: Dataset, fixed: Sequence[str]) -> dict[str, BaseDistribution
 
 
 def _grid_space(config: TrainingConfig, grid: Mapping[str, Sequence[Any]]) -> dict[str, BaseDistribution]:
-    known = asdict(config)
     for name, values in grid.items():
-        if name not in known:
-            raise BadConfig(f"there is no number called {name!r} to search; there are: {', '.join(sorted(known))}")
         for value in values:
-            replace(config, **{name: value})
+            config.changed({name: value})
     return {name: CategoricalDistribution(tuple(values)) for name, values in grid.items()}
 
 
 def _study_name(
     dataset: Dataset, search: _Search, space: Mapping[str, BaseDistribution], grid: Mapping[str, Sequence[Any]]
 ) -> str:
-    """A name that differs wherever two trials could not be compared: by data, measure, space and fixed numbers."""
+    """Name a study by data, measure, space and fixed numbers: only trials that agree in these are comparable."""
     fixed = {name: value for name, value in asdict(search.config).items() if name not in space}
     told = repr((sorted(space), sorted(grid.items()), sorted(fixed.items())))
     return f"{dataset.fingerprint}-{search.measure}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
@@ -167,7 +164,7 @@ def _open(
     grid: Mapping[str, Sequence[Any]],
     config: TrainingConfig,
 ) -> optuna.Study:
-    """The study called *name* in *path*; different data, or another grid, have a study of their own there."""
+    """Open the study called *name* in *path*, which may contain others."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(
@@ -175,19 +172,19 @@ def _open(
         )
     except SQLAlchemyError as error:
         reason = str(error).splitlines()[0]
-        raise BadInput(f"{path} cannot be used to keep trials: {reason}; name another place with --study") from error
-    # A search that goes on must not draw again what it drew before.
+        raise BadInput(f"{path} cannot be used for the trials: {reason}; choose another file with --study") from error
+    # A continued search must not repeat its random numbers.
     study.sampler = TPESampler(seed=config.seed + len(study.trials), multivariate=True)
     if grid:
         for params in _untried(study, grid):
             study.enqueue_trial(params)
-    elif not study.trials:  # begin where we are
+    elif not study.trials:  # start with the given numbers
         study.enqueue_trial({key: value for key, value in asdict(config).items() if key in space})
     return study
 
 
 def _untried(study: optuna.Study, grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """The combinations of *grid* that no trial has tried or is about to; a trial that was killed has not."""
+    """Return the combinations of *grid* that are neither tried nor waiting; a killed trial counts as not tried."""
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.WAITING)
     trials = study.get_trials(deepcopy=False, states=states)
     tried = [trial.params or trial.system_attrs["fixed_params"] for trial in trials]
@@ -212,7 +209,7 @@ def _run(study: optuna.Study, trial: Trial, search: _Search) -> None:
     started = time.monotonic()
     try:
         value = search.measured(search.config_of(trial.params))
-    except BadConfig as error:
+    except BadConfig as error:  # the fit diverged
         study.tell(trial, state=TrialState.PRUNED)
         say(f"trial {trial.number}: {error}")
         return

@@ -1,7 +1,7 @@
 """
-Writes `dashboards/segue.json`, the dashboard that Grafana is given: `python deploy/grafana/dashboard.py`.
+Generates `dashboards/segue.json`, the dashboard for Grafana: `python deploy/grafana/dashboard.py`.
 
-One call a panel is easier to read and to review than the forty lines of JSON that it stands for.
+One call for each panel is easier to read and to review than its forty lines of JSON.
 """
 
 import json
@@ -22,11 +22,11 @@ STATUS_COLOURS = {"^2": GREEN, "^4": YELLOW, "^503": "orange", "^5(?!03)": RED}
 
 
 def dashboard() -> Json:
-    """The whole of it."""
+    """Return the dashboard."""
     return {
         "uid": "segue",
         "title": "Segue",
-        "description": "What the service is doing; docs/observability.md explains each metric and alert.",
+        "description": "State and traffic of the service. docs/observability.md explains each metric and alert.",
         "tags": ["segue"],
         "timezone": "browser",
         "editable": True,
@@ -49,55 +49,55 @@ def dashboard() -> Json:
     }
 
 
-# The panels, row by row.
+# The panels of each row.
 
 
 def glance() -> list[Json]:
-    """What an engineer who was woken looks at first."""
+    """Return the panels that an engineer on call looks at first."""
     return [
         stat(
             "Workers ready",
-            "Workers that serve a model, degraded ones included; SEGUE_WORKERS for each instance.",
+            "Workers that serve a model, including degraded ones. Expected: SEGUE_WORKERS for each instance.",
             ask(f'sum(segue_workers{{{CHOSEN}, status=~"ready|degraded"}}) or vector(0)'),
             steps=[(RED, None), (GREEN, 1)],
         ),
         stat(
             "Requests",
-            "Requests a second, refused ones included, without health and metrics.",
+            "Requests a second, including refused ones, without health and metrics.",
             ask(f"sum(rate({ANSWERED.format(route=WORK)}[$__rate_interval]))"),
             unit="reqps",
         ),
         stat(
             "Errors",
-            "Share of answers with a status of 500 or above; 503 is said on purpose and left out. SegueErrors: 1 %.",
+            "Share of responses with a status of 500 or above, except 503. SegueErrors: 1 %.",
             ask(f"{share_of(ERRORS)} or vector(0)"),
             unit="percentunit",
             steps=[(GREEN, None), (RED, 0.01)],
         ),
         stat(
             "Refused for overload",
-            "Share of requests that were refused because more came than can be done. SegueOverloaded: 5 %.",
+            "Share of requests that were refused because the queue was full. SegueOverloaded: 5 %.",
             ask(f"{share_of(OVERLOAD)} or vector(0)"),
             unit="percentunit",
             steps=[(GREEN, None), (YELLOW, 0.005), (RED, 0.05)],
         ),
         stat(
             "p99 of /recommend",
-            "One in a hundred answers took longer. SegueSlow: 250 ms.",
+            "99th percentile of successful requests. SegueSlow: 250 ms.",
             ask(quantile(0.99, 'status="200", route="/recommend"')),
             unit="s",
             steps=[(GREEN, None), (YELLOW, 0.1), (RED, 0.25)],
         ),
         stat(
             "Age of the model",
-            "Since the oldest version that is served was made. SegueModelOld: three days.",
+            "Time since the oldest served version was trained. SegueModelOld: three days.",
             ask(f"max(time() - (segue_model_created_timestamp_seconds{{{CHOSEN}}} != 0))"),
             unit="s",
             steps=[(GREEN, None), (YELLOW, 36 * 3600), (RED, 3 * 86400)],
         ),
         stat(
             "Recall of the index",
-            "Share of the true neighbours that /similar found, in the calls that were checked. SegueRecallLow: 95 %.",
+            "Share of the true neighbours that the index found, in audited requests. SegueRecallLow: 95 %.",
             ask(
                 f"sum(increase(segue_audited_neighbours_found_total{{{CHOSEN}}}[6h]))"
                 f" / (sum(increase(segue_audited_neighbours_total{{{CHOSEN}}}[6h])) > 0)"
@@ -107,14 +107,14 @@ def glance() -> list[Json]:
         ),
         stat(
             "Unknown tracks",
-            "Share of the tracks in requests that the served model does not know, over an hour.",
+            "Share of the tracks in requests that the model does not know, over one hour.",
             ask(unknown_share("1h", 'kind="tracks"')),
             unit="percentunit",
             steps=[(GREEN, None), (YELLOW, 0.2), (RED, 0.4)],
         ),
         timeline(
             "Alerts",
-            "What fires; empty is good. What to do about each is in docs/observability.md.",
+            "Firing alerts. docs/observability.md has a runbook for each.",
             ask('max by (alertname, severity) (ALERTS{alertname=~"Segue.+", alertstate="firing"})', "{{alertname}}"),
             mapping={"1": ("firing", RED)},
             size=(24, 4),
@@ -123,35 +123,35 @@ def glance() -> list[Json]:
 
 
 def traffic() -> list[Json]:
-    """Who asks for what, and what becomes of it."""
+    """Return the panels of requests and their results."""
     by_status = f"sum by (status) (rate({ANSWERED.format(route=WORK)}[$__rate_interval]))"
     strategies = f'rate(segue_request_duration_seconds_count{{{CHOSEN}, strategy!=""}}[$__rate_interval])'
     return [
         series(
             "Requests by route",
-            "A second. `other` is every path that does not exist.",
+            "Requests a second. `other` is every path without a route.",
             ask(f"sum by (route) (rate({ANSWERED.format(route=WORK)}[$__rate_interval]))", "{{route}}"),
             unit="reqps",
             stack="normal",
         ),
         series(
             "Requests by status",
-            "A second. 503 is a refusal, 429 a key over its rate, other 5xx are faults of ours.",
+            "Requests a second. 503 is a refusal, 429 a key over its rate, other 5xx are server errors.",
             ask(by_status, "{{status}}"),
             unit="reqps",
             stack="normal",
             colours=STATUS_COLOURS,
         ),
         series(
-            "How /recommend answers",
-            "`fold-in`: something in the playlist is known. `popular`: nothing is, and the most popular are answered.",
+            "Strategies of /recommend",
+            "`fold-in`: something in the playlist is known. `popular`: nothing is known.",
             ask(f"sum by (strategy) ({strategies})", "{{strategy}}"),
             unit="reqps",
             stack="percent",
         ),
         series(
             "Seeds by kind",
-            "Tracks, artists and titles that requests name, a second.",
+            "Tracks, artists and titles in requests, a second.",
             ask(f"sum by (kind) (rate(segue_seeds_total{{{CHOSEN}}}[$__rate_interval]))", "{{kind}}"),
             unit="cps",
         ),
@@ -159,20 +159,20 @@ def traffic() -> list[Json]:
 
 
 def latency() -> list[Json]:
-    """How long answers take; refusals are left out, because they are fast and would flatter the figures."""
+    """Return the panels of latency, without refusals: they are fast and would lower the percentiles."""
     answered = f'status="200", route=~"{WORK}"'
     buckets = f"segue_request_duration_seconds_bucket{{{CHOSEN}, {answered}}}"
     return [
         series(
-            "Latency of answers",
-            "Of all calls that the engine answered with 200.",
+            "Latency",
+            "Percentiles of successful requests.",
             *(ask(quantile(q, answered), f"p{q * 100:.0f}") for q in (0.5, 0.9, 0.99)),
             unit="s",
             legend=["mean", "max", "lastNotNull"],
         ),
         series(
             "p99 by route",
-            "The line is where SegueSlow begins.",
+            "99th percentile of successful requests. The line is the threshold of SegueSlow.",
             ask(quantile(0.99, answered, "route"), "{{route}}"),
             unit="s",
             legend=["mean", "max", "lastNotNull"],
@@ -180,46 +180,46 @@ def latency() -> list[Json]:
         ),
         series(
             "p50 by route",
-            "What a usual answer takes.",
+            "Median of successful requests.",
             ask(quantile(0.5, answered, "route"), "{{route}}"),
             unit="s",
             legend=["mean", "max", "lastNotNull"],
         ),
         heatmap(
             "Distribution of latency",
-            "How many answers took how long. Two bands are two kinds of work; a band that widens upwards is a queue.",
+            "Successful requests by duration. Two bands are two kinds of work; a band that widens upwards is a queue.",
             ask(f"sum by (le) (increase({buckets}[$__rate_interval]))", "{{le}}", format="heatmap"),
         ),
     ]
 
 
 def overload() -> list[Json]:
-    """What waits, how long, and what is turned away."""
+    """Return the panels of the queue and of refusals."""
     wait = f"sum by (le) (rate(segue_queue_wait_seconds_bucket{{{CHOSEN}}}[$__rate_interval]))"
     return [
         series(
             "In progress and waiting",
-            "Over all workers. What waits for the engine is bounded by SEGUE_MAX_WAITING a worker.",
+            "Requests in all workers. SEGUE_MAX_WAITING bounds the queue of each worker.",
             ask(f"sum(segue_requests_in_progress{{{CHOSEN}}})", "in progress"),
             ask(f"sum(segue_requests_waiting{{{CHOSEN}}})", "waiting"),
         ),
         series(
             "Wait for the engine",
-            "Nothing waits longer than SEGUE_MAX_WAIT_S; it is refused then.",
+            "Time in the queue. A request that waits for SEGUE_MAX_WAIT_S is refused.",
             *(ask(f"histogram_quantile({q}, {wait})", f"p{q * 100:.0f}") for q in (0.5, 0.9, 0.99)),
             unit="s",
             legend=["mean", "max", "lastNotNull"],
         ),
         series(
             "Refusals by reason",
-            "A second. `overload` and `unready` are the service's doing, the others their clients'.",
+            "Refusals a second. `overload` and `unready` are caused by the service, the others by clients.",
             ask(f"sum by (reason) (rate(segue_requests_refused_total{{{CHOSEN}}}[$__rate_interval]))", "{{reason}}"),
             unit="reqps",
             stack="normal",
         ),
         series(
             "Refused for overload",
-            "As a share of all requests. The line is where SegueOverloaded begins.",
+            "Share of all requests. The line is the threshold of SegueOverloaded.",
             ask(share_of(OVERLOAD), "refused"),
             unit="percentunit",
             line=0.05,
@@ -228,18 +228,18 @@ def overload() -> list[Json]:
 
 
 def model() -> list[Json]:
-    """What is served, since when, and how well it fits what is asked."""
+    """Return the panels of the served model and of its fit to the requests."""
     audited = f"segue_audited_neighbours_total{{{CHOSEN}}}"
     found = f"segue_audited_neighbours_found_total{{{CHOSEN}}}"
     return [
         timeline(
             "Versions served",
-            "Workers by version and status. Publishing or rolling back should hand the bar over at once.",
+            "Workers by version and status. After a publication or a rollback, all workers should switch at once.",
             ask(f"sum by (version, status) (segue_workers{{{CHOSEN}}}) > 0", "{{version}} {{status}}"),
         ),
         series(
             "Age",
-            "Since the oldest version that is served was made.",
+            "Time since the oldest served version was trained.",
             ask(
                 f"max by (instance) (time() - (segue_model_created_timestamp_seconds{{{CHOSEN}}} != 0))", "{{instance}}"
             ),
@@ -247,15 +247,15 @@ def model() -> list[Json]:
             line=3 * 86400,
         ),
         series(
-            "Versions taken over and refused",
-            "Counted by each worker. What is refused leaves it degraded: the version before serves on.",
+            "Versions opened and refused",
+            "Each worker counts. After a refusal it is degraded, and the previous version stays in use.",
             ask(f"sum by (outcome) (increase(segue_reloads_total{{{CHOSEN}}}[$__rate_interval]))", "{{outcome}}"),
             draw="bars",
             colours={"served": GREEN, "refused": RED},
         ),
         series(
             "Recall of the index",
-            "Of the true neighbours, over an hour of audited calls. The line is where SegueRecallLow begins.",
+            "Share of the true neighbours, over one hour of audits. The line is the threshold of SegueRecallLow.",
             ask(f"sum by (kind) (increase({found}[1h])) / (sum by (kind) (increase({audited}[1h])) > 0)", "{{kind}}"),
             unit="percentunit",
             line=0.95,
@@ -263,13 +263,13 @@ def model() -> list[Json]:
         ),
         series(
             "Unknown seeds",
-            "Share of what requests name and the model does not know. It rises as a model ages; a jump is a client's.",
+            "Share of seeds that the model does not know. It rises as a model ages; a client causes a jump.",
             ask(unknown_share("30m", "", "kind"), "{{kind}}"),
             unit="percentunit",
         ),
         series(
             "Blocklist",
-            "Entries in force, and files that were refused.",
+            "Ids in use, and files that were refused.",
             ask(f"max(segue_blocklist_entries{{{CHOSEN}}})", "entries"),
             ask(f"sum(increase(segue_blocklist_refused_total{{{CHOSEN}}}[$__rate_interval]))", "refused"),
             colours={"refused": RED},
@@ -278,17 +278,17 @@ def model() -> list[Json]:
 
 
 def workers() -> list[Json]:
-    """The processes."""
+    """Return the panels of the processes."""
     return [
         timeline(
             "Instances",
-            "Whether /metrics of an instance answers.",
+            "Instances whose /metrics answers.",
             ask(f"up{{{CHOSEN}}}", "{{instance}}"),
             mapping={"0": ("down", RED), "1": ("up", GREEN)},
         ),
         series(
             "Workers that died",
-            "No worker ends by itself; each is replaced within about a second.",
+            "Workers do not exit by themselves. Each is replaced within about a second.",
             ask(
                 f"sum by (instance) (increase(segue_worker_deaths_total{{{CHOSEN}}}[$__rate_interval]))", "{{instance}}"
             ),
@@ -296,20 +296,20 @@ def workers() -> list[Json]:
         ),
         series(
             "Memory of each worker",
-            "Private memory. The files of the model are shared and not counted. It should be flat.",
+            "Private memory; it should be flat. The files of the model are shared and not counted.",
             ask(f"segue_worker_memory_bytes{{{CHOSEN}}}", "{{instance}} {{worker}}"),
             unit="bytes",
         ),
         series(
             "Release",
-            "Instances by the release of the service that they run.",
+            "Instances by release of the service.",
             ask(f"count by (version) (segue_build_info{{{CHOSEN}}})", "{{version}}"),
             stack="normal",
         ),
     ]
 
 
-# What is asked. Health and metrics are no work and left out.
+# Queries. Health and metrics are left out.
 
 WORK = "/recommend|/similar|/search|/model|/admin/reload|other"
 ANSWERED = f'segue_request_duration_seconds_count{{{{{CHOSEN}, route=~"{{route}}"}}}}'
@@ -318,13 +318,13 @@ OVERLOAD = f'segue_requests_refused_total{{{CHOSEN}, reason="overload"}}'
 
 
 def share_of(counter: str) -> str:
-    """*counter* as a share of all requests."""
+    """Return the query of *counter* as a share of all requests."""
     every = f"segue_request_duration_seconds_count{{{CHOSEN}}}"
     return f"sum(rate({counter}[$__rate_interval])) / (sum(rate({every}[$__rate_interval])) > 0)"
 
 
 def unknown_share(window: str, matcher: str, *by: str) -> str:
-    """The share of seeds over *window* that the model did not know."""
+    """Return the query of the share of unknown seeds over *window*."""
     group = f" by ({', '.join(by)})" if by else ""
     every = ", ".join(part for part in (CHOSEN, matcher) if part)
     return (
@@ -334,13 +334,13 @@ def unknown_share(window: str, matcher: str, *by: str) -> str:
 
 
 def quantile(q: float, matcher: str, *by: str) -> str:
-    """The quantile *q* of the duration of requests that *matcher* picks."""
+    """Return the query of the quantile *q* of the duration of the requests that *matcher* selects."""
     buckets = f"segue_request_duration_seconds_bucket{{{CHOSEN}, {matcher}}}"
     return f"histogram_quantile({q}, sum by ({', '.join((*by, 'le'))}) (rate({buckets}[$__rate_interval])))"
 
 
 def ask(expression: str, legend: str = "", **more: Any) -> Json:
-    """A query."""
+    """Return a query."""
     return {
         "datasource": SOURCE,
         "editorMode": "code",
@@ -351,13 +351,13 @@ def ask(expression: str, legend: str = "", **more: Any) -> Json:
     }
 
 
-# Panels by kind.
+# Kinds of panels.
 
 
 def stat(
     title: str, description: str, query: Json, unit: str = "none", steps: list[tuple[str, float | None]] | None = None
 ) -> Json:
-    """One figure, coloured by *steps*: colours, each with the value from which it holds."""
+    """Return a panel with one number, coloured by *steps*: colours, each with its lowest value."""
     defaults = {"unit": unit, "color": {"mode": "thresholds"}, "thresholds": thresholds(steps or [(BLUE, None)])}
     options = {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
@@ -383,7 +383,7 @@ def series(
     line: float | None = None,
     line_above: bool = True,
 ) -> Json:
-    """Curves over time; *line* draws a threshold, and what lies beyond it is the bad side."""
+    """Return a panel of curves over time. *line* draws a threshold, with the bad side in red."""
     custom = {
         "drawStyle": draw,
         "lineWidth": 1,
@@ -420,7 +420,7 @@ def series(
 
 
 def heatmap(title: str, description: str, query: Json) -> Json:
-    """A histogram over time."""
+    """Return a panel with a histogram over time."""
     options = {
         "calculate": False,
         "color": {
@@ -450,7 +450,7 @@ def timeline(
     mapping: dict[str, tuple[str, str]] | None = None,
     size: tuple[int, int] = (12, 8),
 ) -> Json:
-    """States over time, one bar a row; *mapping* gives values their words and colours."""
+    """Return a panel of states over time, one bar a row. *mapping* gives values words and colours."""
     words = {
         value: {"text": text, "color": colour, "index": i}
         for i, (value, (text, colour)) in enumerate((mapping or {}).items())
@@ -483,7 +483,7 @@ def panel(
     overrides: list[Json] | None = None,
     size: tuple[int, int] = (12, 8),
 ) -> Json:
-    """A panel of any *kind*; where it stands is found later."""
+    """Return a panel of any *kind*, without its place."""
     defaults = {name: value for name, value in defaults.items() if value is not None}
     return {
         "type": kind,
@@ -498,15 +498,15 @@ def panel(
 
 
 def thresholds(steps: list[tuple[str, float | None]]) -> Json:
-    """Colours, each with the value from which it holds."""
+    """Return thresholds: colours, each with its lowest value."""
     return {"mode": "absolute", "steps": [{"color": colour, "value": value} for colour, value in steps]}
 
 
-# What stands around the panels.
+# Variables, annotations and layout.
 
 
 def variables() -> list[Json]:
-    """What can be chosen at the top."""
+    """Return the variables at the top."""
 
     def of_label(name: str, label: str, definition: str, **more: Any) -> Json:
         query = {"query": definition, "refId": name, "qryType": 1}
@@ -538,7 +538,7 @@ def variables() -> list[Json]:
 
 
 def annotations() -> list[Json]:
-    """Events that are drawn over all panels."""
+    """Return the events that are drawn over all panels."""
 
     def event(name: str, colour: str, expression: str) -> Json:
         return {
@@ -556,14 +556,14 @@ def annotations() -> list[Json]:
         }
 
     return [
-        event("Took a version over", BLUE, f'segue_reloads_total{{{CHOSEN}, outcome="served"}}'),
+        event("Opened a version", BLUE, f'segue_reloads_total{{{CHOSEN}, outcome="served"}}'),
         event("Refused a version", RED, f'segue_reloads_total{{{CHOSEN}, outcome="refused"}}'),
         event("A worker died", "orange", f"segue_worker_deaths_total{{{CHOSEN}}}"),
     ]
 
 
 def laid_out(rows: list[tuple[str, list[Json]]]) -> list[Json]:
-    """The panels of all *rows* in reading order, with their places and numbers."""
+    """Return the panels of all *rows* in reading order, with their places and ids."""
     ids = count(1)
     return [{"id": next(ids), **each} for each in _placed(rows)]
 

@@ -1,11 +1,11 @@
 """
-The recommender itself: playlist in, ranked tracks out.
+The recommender: playlists in, ranked tracks or artists out.
 
-It knows neither HTTP nor training. The trainer writes and evaluates through it, and the service answers through it.
+It knows neither HTTP nor training. The trainer writes and evaluates versions through it, the service answers with it.
 """
 
-from service.engine.artifacts import FORMAT_VERSION, KINDS, Artifacts, Kind, Manifest, Model, Shape
-from service.engine.catalogue import Artist, Catalogue, CountedArtist, Track
+from service.engine.artifacts import Artifacts
+from service.engine.catalogue import Catalogue
 from service.engine.errors import (
     CorruptModel,
     EngineError,
@@ -18,11 +18,26 @@ from service.engine.errors import (
     UnknownSeed,
     UnsupportedFormat,
 )
-from service.engine.features import WEIGHTINGS, Features, FeatureSpace, Ragged, Weighting, Weights
+from service.engine.exact import search_neighbours_exactly, unit
+from service.engine.features import (
+    WEIGHTINGS,
+    Features,
+    FeatureSpace,
+    Ragged,
+    Weighting,
+    Weights,
+    normalize_title,
+    title_grams,
+    title_words,
+)
+from service.engine.files import write_array, write_text
 from service.engine.foldin import fold_in, gram_matrix
-from service.engine.recommender import Playlist, Plays, Recommendation, Recommender, ScoredArtist, ScoredTrack, Unknown
-from service.engine.steps import Steps, finish
+from service.engine.items import KINDS, Artist, CountedArtist, Item, Kind, ScoredArtist, ScoredItem, ScoredTrack, Track
+from service.engine.manifest import FORMAT_VERSION, Manifest, Shape
+from service.engine.recommender import Options, Recommendation, Recommender
+from service.engine.seeds import Playlist, Plays, Unknown
 from service.engine.store import Store, new_version
+from service.engine.writing import ItemTable, Model, amend_version, write_version
 
 __all__ = [
     "FORMAT_VERSION",
@@ -36,12 +51,15 @@ __all__ = [
     "EngineError",
     "FeatureSpace",
     "Features",
+    "Item",
+    "ItemTable",
     "Kind",
     "Manifest",
     "Model",
     "ModelClosed",
     "ModelError",
     "NoModel",
+    "Options",
     "Playlist",
     "PlaylistError",
     "Plays",
@@ -49,9 +67,9 @@ __all__ = [
     "Recommendation",
     "Recommender",
     "ScoredArtist",
+    "ScoredItem",
     "ScoredTrack",
     "Shape",
-    "Steps",
     "Store",
     "StoreBusy",
     "StoreChanged",
@@ -61,8 +79,16 @@ __all__ = [
     "UnsupportedFormat",
     "Weighting",
     "Weights",
-    "finish",
+    "amend_version",
     "fold_in",
     "gram_matrix",
     "new_version",
+    "normalize_title",
+    "search_neighbours_exactly",
+    "title_grams",
+    "title_words",
+    "unit",
+    "write_array",
+    "write_text",
+    "write_version",
 ]

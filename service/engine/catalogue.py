@@ -1,20 +1,22 @@
 """
-Ids and names to rows and back, popularity, and search by name: one SQLite file, opened read-only.
+The catalogue: ids and names to rows and back, popularity, and search by name, in one SQLite file.
 
-Nothing of it is held in Python: a catalogue of millions costs the service no memory but what the system caches.
+Python keeps no copy of it, so a catalogue of millions costs the service no memory beside the cache of the system.
 """
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from errno import EIO, ENOSPC
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 from urllib.parse import quote
 
 from service.engine.errors import CorruptModel
-from service.engine.features import normalize_title, title_grams, title_words
+from service.engine.features import normalize_title, title_terms
+from service.engine.items import Artist, CountedArtist, Item, Kind, Track
+from service.engine.seeds import Playlist, Plays, Seeds, Unknown
 
 SCHEMA = """
 CREATE TABLE tracks (
@@ -22,14 +24,14 @@ CREATE TABLE tracks (
     id TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL,
     artist INTEGER REFERENCES artists,
-    popularity INTEGER NOT NULL,  -- playlists that hold it
-    rank INTEGER NOT NULL  -- its place among all tracks by popularity, then id; the rowid in track_search
+    popularity INTEGER NOT NULL,  -- number of playlists with it
+    rank INTEGER NOT NULL  -- place among all tracks by popularity, then id; rowid in track_search
 );
 CREATE TABLE artists (
     row INTEGER PRIMARY KEY,  -- of the artists' arrays and of artists.ann; in vectors.npy they follow the tracks
     id TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL,
-    folded TEXT NOT NULL,  -- the name without regard to case
+    folded TEXT NOT NULL,  -- the name regardless of case
     popularity INTEGER NOT NULL,
     rank INTEGER NOT NULL
 );
@@ -53,48 +55,40 @@ CREATE INDEX artists_folded ON artists (folded);
 CREATE INDEX tracks_rank ON tracks (rank);
 CREATE INDEX artists_rank ON artists (rank);
 INSERT INTO track_search (rowid, name, artist)
-    SELECT t.rank, t.name, coalesce(a.name, '') FROM tracks t LEFT JOIN artists a ON a.row = t.artist ORDER BY t.rank;
-INSERT INTO artist_search (rowid, name) SELECT rank, name FROM artists ORDER BY rank;
+    SELECT t.rank, search_text(t.name), search_text(coalesce(a.name, ''))
+    FROM tracks t LEFT JOIN artists a ON a.row = t.artist ORDER BY t.rank;
+INSERT INTO artist_search (rowid, name) SELECT rank, search_text(name) FROM artists ORDER BY rank;
 INSERT INTO track_search (track_search) VALUES ('optimize');
 INSERT INTO artist_search (artist_search) VALUES ('optimize');
 PRAGMA optimize;
 """
 
-# SQLite's own default limit on the variables of one statement is 32,766; short statements stay in its cache.
+CATALOGUE = "catalogue.sqlite"
+
+# SQLite allows 32,766 variables in one statement; short statements stay in its cache.
 CHUNK = 1000
 LEAST_PREFIX = 3
+SYMBOLS = "\ue000"  # private use: the tokenizer counts it as a letter, and `normalize_title` removes it from texts
 MAPPED_BYTES = 1 << 34
 
 
-# Plain dataclasses, here and in the recommender: with slots, orjson takes ten times as long over them.
-@dataclass
-class Artist:
-    """An artist as the outside knows it."""
-
-    id: str
-    name: str
-
-
-@dataclass
-class CountedArtist(Artist):
-    """An artist, and in how many playlists it is."""
-
-    popularity: int
-
-
-@dataclass
-class Track:
-    """A track as the outside knows it; *artist* is None where the data named none."""
-
-    id: str
-    name: str
-    artist: Artist | None
-    popularity: int
-
-
 def fold_name(name: str) -> str:
-    """*name* without regard to case."""
+    """Return *name* regardless of case."""
     return name.casefold()
+
+
+def search_text(text: str) -> str:
+    """
+    Return *text* as the search index holds it and as a query asks for it.
+
+    A text without letters and digits has no words. It becomes one word of its own, between characters that no other
+    word has, so that it matches as a whole.
+    """
+    words = normalize_title(text)
+    if any(map(str.isalnum, words)):
+        return words
+    symbols = unicodedata.normalize("NFKC", text).casefold().strip()
+    return symbols and SYMBOLS + symbols.encode("utf-8", "surrogatepass").hex() + SYMBOLS
 
 
 def write_catalogue(
@@ -105,19 +99,20 @@ def write_catalogue(
     grams: Sequence[str],
 ) -> None:
     """
-    Write a catalogue, each kind in the order of its rows.
+    Write a catalogue.
 
     Args:
         path: the file to write; it must not exist.
-        tracks: (id, name, the artist's row or None, popularity, rank by popularity) of each track.
-        artists: (id, name, popularity, rank by popularity) of each artist.
+        tracks: (id, name, the artist's row or None, popularity, rank by popularity) of each track, by row.
+        artists: (id, name, popularity, rank by popularity) of each artist, by row.
         words: the title terms of full weight.
         grams: the title terms of lesser weight; their rows follow those of *words*.
     """
     database = sqlite3.connect(path)
     try:
-        # A version is written once, to a place nobody reads yet, and synchronised as a whole before it is published.
+        # Nobody reads the file yet, and it is synchronised before it is published.
         database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
+        database.create_function("search_text", 1, search_text, deterministic=True)
         database.executescript(SCHEMA)
         database.executemany(
             "INSERT INTO artists VALUES (?, ?, ?, ?, ?, ?)",
@@ -139,8 +134,37 @@ def write_catalogue(
         database.close()
 
 
+def _tracks(found: Iterable[tuple[Any, ...]]) -> dict[int, Item]:
+    return {
+        row: Track(id_, name, None if artist is None else Artist(artist, artist_name), popularity)
+        for row, id_, name, artist, artist_name, popularity in found
+    }
+
+
+def _artists(found: Iterable[tuple[Any, ...]]) -> dict[int, Item]:
+    return {row: CountedArtist(id_, name, popularity) for row, id_, name, popularity in found}
+
+
+# The columns by which a key is looked up, one after another: the form of the key in that column, and an order. Of rows
+# with the same key the last one counts, which is then the most popular.
+LOOKUPS: Mapping[Kind, Sequence[tuple[str, Callable[[str], str], str]]] = {
+    "tracks": [("id", str, "")],
+    "artists": [("id", str, ""), ("name", str, "ORDER BY rank DESC"), ("folded", fold_name, "ORDER BY rank DESC")],
+}
+
+# The statement that reads items by their rows, and the function that makes them.
+ITEMS: Mapping[Kind, tuple[str, Callable[[Iterable[tuple[Any, ...]]], dict[int, Item]]]] = {
+    "tracks": (
+        "SELECT t.row, t.id, t.name, a.id, a.name, t.popularity "
+        "FROM tracks t LEFT JOIN artists a ON a.row = t.artist WHERE t.row IN ({})",
+        _tracks,
+    ),
+    "artists": ("SELECT row, id, name, popularity FROM artists WHERE row IN ({})", _artists),
+}
+
+
 class Catalogue:
-    """A catalogue opened for reading. Not for two threads at once."""
+    """A catalogue opened for reading. Two threads must not use it at the same time."""
 
     def __init__(self, database: sqlite3.Connection):
         self._database = database
@@ -148,7 +172,7 @@ class Catalogue:
     @classmethod
     def open(cls, path: Path) -> Self:
         """
-        Open the catalogue in *path*, memory-mapped; the caller closes it.
+        Open the catalogue in *path*, memory-mapped. The caller closes it.
 
         Raises:
             CorruptModel: there is no catalogue in *path*.
@@ -162,104 +186,120 @@ class Catalogue:
         except sqlite3.Error as error:
             if database is not None:
                 database.close()
-            raise CorruptModel(f"{path} cannot be opened as a catalogue: {error}") from error
+            raise CorruptModel(f"{path} cannot be opened as a catalogue: {error}; train or publish again") from error
         return cls(database)
 
     def close(self) -> None:
-        """Unmap and close the file; once more does nothing."""
+        """Unmap and close the file. A second call does nothing."""
         self._database.close()
 
-    def rows_of_ids(self, table: Literal["tracks", "artists"], ids: Collection[str]) -> list[int]:
-        """The rows of those of the distinct *ids* that *table* holds, in no order: by id alone, never by name."""
-        return list(self._rows_by(table, "id", list(ids)).values())
-
-    def track_rows(self, track_ids: Iterable[str]) -> tuple[list[int], list[str]]:
-        """The rows of the distinct *track_ids* that are known, and the ids that are not, each in the order given."""
-        return _split(track_ids, lambda ids: self._rows_by("tracks", "id", ids))
-
-    def artist_rows(self, names: Iterable[str]) -> tuple[list[int], list[str]]:
+    def find(self, kind: Kind, keys: Sequence[str]) -> dict[str, int]:
         """
-        The distinct rows of the artists given by id or name, and those that are not known, each in the order given.
+        Return the row of each of the distinct *keys* that is known.
 
-        An id is tried first, then the name as written, then the name without regard to case; of artists that share
-        a name the most popular is meant.
+        A track is found by its id. An artist is found by its id, then by its name as written, then by its name
+        regardless of case; of artists with the same name the most popular is found.
         """
-        found, unknown = _split(names, self.find_artists)
-        return list(dict.fromkeys(found)), unknown
-
-    def find_artists(self, names: Sequence[str]) -> dict[str, int]:
-        """The row of each of the distinct *names* that `artist_rows` knows."""
         found: dict[str, int] = {}
-        for column, fold in (("id", str), ("name", str), ("folded", fold_name)):
-            left = {name: fold(name) for name in names if name not in found}
-            # Of several that share a name, the last to come is the most popular.
-            rows = self._rows_by("artists", column, list(dict.fromkeys(left.values())), "ORDER BY rank DESC")
-            found |= {name: rows[key] for name, key in left.items() if key in rows}
+        for column, fold, order in LOOKUPS[kind]:
+            left = {key: fold(key) for key in keys if key not in found}
+            if not left:
+                break
+            rows = self._rows_by(kind, column, list(dict.fromkeys(left.values())), order)
+            found |= {key: rows[folded] for key, folded in left.items() if folded in rows}
         return found
 
+    def rows(self, kind: Kind, keys: Iterable[str]) -> tuple[list[int], list[str]]:
+        """Return the distinct rows of the known *keys*, as in `find`, and the unknown keys, both in the given order."""
+        distinct = list(dict.fromkeys(keys))
+        found = self.find(kind, distinct)
+        rows: dict[int, None] = {}
+        unknown = []
+        for key in distinct:
+            if key in found:
+                rows[found[key]] = None
+            else:
+                unknown.append(key)
+        return list(rows), unknown
+
+    def seeds(self, playlist: Playlist, track_count: float, artist_count: float) -> Seeds:
+        """
+        Look up *playlist*.
+
+        Args:
+            playlist: the playlist.
+            track_count: the count of each of its tracks.
+            artist_count: the count of an artist that it names without one.
+        """
+        tracks, unknown_tracks = self.rows("tracks", playlist.tracks)
+        artists, unknown_artists = self._counted_artists(playlist.artists, artist_count)
+        terms = self.term_rows(playlist.title)
+        counts = [track_count] * len(tracks) + list(artists.values()) + [1.0] * len(terms)
+        unknown = Unknown(unknown_tracks, unknown_artists, bool(playlist.title) and not terms)
+        bare = counts.count(1) == len(counts)
+        return Seeds(tracks, list(artists), terms, None if bare else counts, unknown)
+
+    def rows_of_ids(self, kind: Kind, ids: Collection[str]) -> list[int]:
+        """Return the rows of the distinct *ids* that are known, in no order; names do not count."""
+        return list(self._rows_by(kind, "id", list(ids)).values())
+
     def term_rows(self, title: str) -> list[int]:
-        """The rows of the known terms of *title*, words before grams, each ascending."""
-        normalized = normalize_title(title)
-        words = self._rows_by("terms", "gram = 0 AND term", sorted(title_words(normalized)))
-        grams = self._rows_by("terms", "gram = 1 AND term", sorted(title_grams(normalized)))
-        return sorted(words.values()) + sorted(grams.values())
+        """Return the rows of the known terms of *title*, words before grams, each ascending."""
+        words, grams = title_terms(title)
+        rows = self._rows_by("terms", "gram = 0 AND term", sorted(words)).values()
+        return sorted(rows) + sorted(self._rows_by("terms", "gram = 1 AND term", sorted(grams)).values())
 
-    def tracks(self, rows: Sequence[int]) -> dict[int, Track]:
-        """The track of each of *rows*."""
+    def items(self, kind: Kind, rows: Sequence[int]) -> dict[int, Item]:
+        """Return the track or artist of each of *rows*."""
+        sql, make = ITEMS[kind]
+        return make(self._select(sql, rows))
+
+    def search(self, kind: Kind, text: str) -> Iterator[int]:
+        """
+        Yield the rows of the items that contain each word of *text*, the most popular first.
+
+        A track is searched by its name and artist, an artist by its name. The last word may be unfinished if it has
+        three characters or more. A text without letters and digits matches names that are equal to it. Matches are
+        found while they are taken, already by popularity, so the first matches of a frequent word cost no more than
+        those of a rare one.
+        """
+        words = search_text(text).split()
+        if not words:
+            return
+        unfinished = "*" if len(words[-1]) >= LEAST_PREFIX else ""
+        index = f"{kind.removesuffix('s')}_search"
         sql = (
-            "SELECT t.row, t.id, t.name, a.id, a.name, t.popularity "
-            "FROM tracks t LEFT JOIN artists a ON a.row = t.artist WHERE t.row IN ({})"
+            f"SELECT found.row FROM {index} JOIN {kind} found ON found.rank = {index}.rowid "
+            f"WHERE {index} MATCH ? ORDER BY {index}.rowid"
         )
-        return {
-            row: Track(id_, name, None if artist is None else Artist(artist, artist_name), popularity)
-            for row, id_, name, artist, artist_name, popularity in self._select(sql, rows)
-        }
+        phrases = " ".join(f'"{word}"' for word in words)
+        for (row,) in self._database.execute(sql, (phrases + unfinished,)):
+            yield row
 
-    def artists(self, rows: Sequence[int]) -> dict[int, CountedArtist]:
-        """The artist of each of *rows*."""
-        sql = "SELECT row, id, name, popularity FROM artists WHERE row IN ({})"
-        return {row: CountedArtist(*artist) for row, *artist in self._select(sql, rows)}
-
-    def search_tracks(self, text: str) -> Iterator[int]:
-        """
-        The rows of the tracks with each word of *text* in name or artist, the most popular first.
-
-        The last word may be unfinished where it has three characters or more. Matches are found as they are taken, by
-        popularity already, so that the first of a word of many tracks cost no more than those of one of few.
-        """
-        return self._search("track", text)
-
-    def search_artists(self, text: str) -> Iterator[int]:
-        """The rows of the artists with each word of *text* in their name; otherwise as `search_tracks`."""
-        return self._search("artist", text)
-
-    def track_ids(self) -> list[str]:
-        """The ids of all tracks, by row."""
-        return [id_ for (id_,) in self._database.execute("SELECT id FROM tracks ORDER BY row")]
-
-    def artist_ids(self) -> list[str]:
-        """The ids of all artists, by row."""
-        return [id_ for (id_,) in self._database.execute("SELECT id FROM artists ORDER BY row")]
+    def ids(self, kind: Kind) -> list[str]:
+        """Return all ids, by row."""
+        return [id_ for (id_,) in self._database.execute(f"SELECT id FROM {kind} ORDER BY row")]
 
     def terms(self) -> tuple[list[str], list[str]]:
-        """The words and the grams, each by row."""
+        """Return the words and the grams, each by row."""
         words, grams = (
             self._database.execute("SELECT term FROM terms WHERE gram = ? ORDER BY row", (gram,)) for gram in (0, 1)
         )
         return [term for (term,) in words], [term for (term,) in grams]
 
-    def _search(self, kind: str, text: str) -> Iterator[int]:
-        words = normalize_title(text).split()
-        if not words:
-            return
-        unfinished = "*" if len(words[-1]) >= LEAST_PREFIX else ""
-        sql = (
-            f"SELECT found.row FROM {kind}_search JOIN {kind}s found ON found.rank = {kind}_search.rowid "
-            f"WHERE {kind}_search MATCH ? ORDER BY {kind}_search.rowid"
-        )
-        phrases = " ".join(f'"{word}"' for word in words)
-        for (row,) in self._database.execute(sql, (phrases + unfinished,)):
-            yield row
+    def _counted_artists(self, artists: Sequence[str | Plays], default: float) -> tuple[dict[int, float], list[str]]:
+        """Return the count of each known artist by its row, and the names of the unknown artists."""
+        if not artists:
+            return {}, []
+        named: dict[str, float] = {}
+        for artist in artists:
+            name, count = (artist.artist, artist.count) if isinstance(artist, Plays) else (artist, default)
+            named[name] = max(count, named.get(name, 0))
+        rows = self.find("artists", list(named))
+        counts: dict[int, float] = {}
+        for name, row in rows.items():
+            counts[row] = max(named[name], counts.get(row, 0))  # by id and by name it is still one artist
+        return counts, [name for name in named if name not in rows]
 
     def _rows_by(self, table: str, column: str, keys: Sequence[str], order: str = "") -> dict[str, int]:
         name = column.rpartition(" ")[2]
@@ -271,9 +311,3 @@ class Catalogue:
             part = keys[start : start + CHUNK]
             found += self._database.execute(sql.format(",".join("?" * len(part))), part).fetchall()
         return found
-
-
-def _split(keys: Iterable[str], find: Callable[[Sequence[str]], dict[str, int]]) -> tuple[list[int], list[str]]:
-    distinct = list(dict.fromkeys(keys))
-    rows = find(distinct)
-    return [rows[key] for key in distinct if key in rows], [key for key in distinct if key not in rows]

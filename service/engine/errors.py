@@ -1,54 +1,54 @@
 """
-Everything the engine refuses, as one tree.
+The errors of the engine, as one tree.
 
     EngineError
-    ├── PlaylistError           the caller asked for something that cannot be answered
-    │   └── UnknownSeed         a neighbour was asked of an id that the catalogue does not hold
+    ├── PlaylistError           the question cannot be answered
+    │   └── UnknownSeed         the catalogue does not know a seed of a neighbour search
     └── ModelError              the files cannot be served
         ├── NoModel             nothing has been published yet
         ├── CorruptModel        a file is missing, cut short or differs from its checksum
-        ├── UnsupportedFormat   the files were written by a release with another format
-        ├── ModelClosed         a version was asked after it had been closed
+        ├── UnsupportedFormat   this release does not read the format or a part of it
+        ├── ModelClosed         a version was used after it was closed
         ├── StoreBusy           another run is writing to the same store
-        └── StoreChanged        another version was published than the one to be replaced
+        └── StoreChanged        another version is current than the one to be replaced
 """
 
 
 class EngineError(Exception):
-    """Root of all errors that the engine raises on purpose."""
+    """The root of all errors that the engine raises on purpose."""
 
 
 class PlaylistError(EngineError):
-    """The fault lies in what was asked."""
+    """A fault of the question."""
 
 
 class UnknownSeed(PlaylistError):
-    """A seed of a neighbour search is not in the catalogue."""
+    """A seed of a neighbour search that the catalogue does not know."""
 
 
 class ModelError(EngineError):
-    """The fault lies in the files of a model or in the store that holds them."""
+    """A fault of the files of a model or of their store."""
 
 
 class NoModel(ModelError):
-    """The store holds no published version."""
+    """A store without a published version."""
 
 
 class CorruptModel(ModelError):
-    """A file of the version is missing, unreadable or differs from its checksum."""
+    """A version with a file that is missing, unreadable or different from its checksum."""
 
 
 class UnsupportedFormat(ModelError):
-    """The version was written in a format that this release does not read."""
+    """A version in a format, or with a part, that this release does not know."""
 
 
 class ModelClosed(ModelError):
-    """The version was closed; whoever holds it has to ask the one that is served now."""
+    """A version that was closed; the caller has to use the version that is served now."""
 
 
 class StoreChanged(ModelError):
-    """Another version is current than the one that was to be replaced."""
+    """A store whose current version was changed meanwhile."""
 
 
 class StoreBusy(ModelError):
-    """Another process holds the store's writing lock."""
+    """A store whose writing lock another process holds."""

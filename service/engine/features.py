@@ -1,12 +1,12 @@
 """
-What a playlist says, as weighted features.
+Playlists as weighted features.
 
-The columns of the one matrix are `tracks | artists | words | grams`. The trainer builds that matrix here, and the
-service derives the features of a playlist that it has never seen here too, so that the two cannot drift apart.
+The columns of the matrix are `tracks | artists | words | grams`. The trainer builds the matrix here, and the service
+derives the features of a new playlist here, so that the two cannot drift apart.
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain
@@ -15,12 +15,14 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.seeds import Seeds
+
 GRAM_LENGTH = 4
 
 Weighting = Literal["log", "linear", "bm25"]
 WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
 
-# The usual parameters of BM25 for plays: how slowly they saturate, and how much the length of a playlist counts.
+# Common parameters of BM25 for plays: the speed of saturation, and the weight of the length of a playlist.
 BM25_K1, BM25_B = 100.0, 0.8
 
 Ints = NDArray[np.integer[Any]]
@@ -30,17 +32,17 @@ Floats = NDArray[np.float32]
 @dataclass(frozen=True)
 class Weights:
     """
-    The numbers that turn what a playlist says into confidences; they travel in the manifest.
+    The numbers that turn features into confidences. The manifest holds them.
 
     Attributes:
-        alpha: confidence is `1 + alpha * strength`.
-        artist: strength of an artist is `artist * f(n)`, n its tracks and mentions in the playlist, or its plays.
+        alpha: a confidence is `1 + alpha * strength`.
+        artist: the strength of an artist is `artist * f(n)`, n its tracks and mentions in the playlist, or its plays.
         title: strength of the whole title and of each of its words.
         gram: strength of each of the title's 4-grams, as a share of *title*.
-        weighting: f. The strength of a track is `f(n) / f(1)`, 1 where it is merely held.
-        cap: a count that is given beyond it counts as much as the cap.
-        mean_length: of the playlists of the training data, the sum of a playlist's counts; for `bm25`.
-        track_count, artist_count: what a track and an artist count that come without a count.
+        weighting: f. The strength of a track is `f(n) / f(1)`, which is 1 for a track without plays.
+        cap: the largest count; a given count above it counts as much.
+        mean_length: mean over the playlists of the training data of the sum of their counts; for `bm25`.
+        track_count, artist_count: the count of a track and of an artist that come without one.
     """
 
     alpha: float
@@ -53,13 +55,28 @@ class Weights:
     track_count: float = 1.0
     artist_count: float = 1.0
 
+    @classmethod
+    def of(cls, numbers: Mapping[str, Any]) -> Self:
+        """Return the weights among the *numbers* of a manifest."""
+        return cls(
+            alpha=numbers["alpha"],
+            artist=numbers["artist_weight"],
+            title=numbers["title_weight"],
+            gram=numbers["gram_weight"],
+            weighting=numbers["weighting"],
+            cap=numbers["count_cap"],
+            mean_length=numbers["mean_length"],
+            track_count=numbers["track_count"],
+            artist_count=numbers["artist_count"],
+        )
+
     def weigh(self, counts: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.float64]:
         """
-        f of the *counts*.
+        Return f of the *counts*.
 
         Args:
             counts: float64, shape (n,).
-            lengths: float64, shape (n,). The length of the playlist that each belongs to.
+            lengths: float64, shape (n,). The length of the playlist of each count.
 
         Returns:
             float64, shape (n,): log(1 + n), n, or n (k1 + 1) / (n + k1 (1 - b + b length / mean_length)), the
@@ -74,7 +91,7 @@ class Weights:
 
     @cached_property
     def held(self) -> float:
-        """f(1) in a playlist of mean length."""
+        """The value f(1) in a playlist of mean length."""
         return float(self.weigh(np.ones(1), np.full(1, self.mean_length))[0])
 
 
@@ -86,7 +103,7 @@ class Ragged:
     Attributes:
         offsets: int64, shape (n_playlists + 1,). Playlist i has `rows[offsets[i]:offsets[i + 1]]`.
         rows: integers, shape (n_rows,).
-        counts: float32, shape (n_rows,), how often each was played; None where each counts once.
+        counts: float32, shape (n_rows,). The plays of each row; None if each counts once.
     """
 
     offsets: NDArray[np.int64]
@@ -95,8 +112,8 @@ class Ragged:
 
     @classmethod
     def of(cls, lists: Sequence[Sequence[int]], counts: Sequence[Sequence[float]] | None = None) -> Self:
-        """Lay *lists*, one for each playlist, end to end, and their *counts* along with them."""
-        offsets = np.fromiter(accumulate((len(rows) for rows in lists), initial=0), np.int64, len(lists) + 1)
+        """Return *lists*, one for each playlist, end to end, with their *counts*."""
+        offsets = np.fromiter(accumulate(map(len, lists), initial=0), np.int64, len(lists) + 1)
         rows = np.array(list(chain.from_iterable(lists)), np.int32)
         return cls(offsets, rows, None if counts is None else np.array(list(chain.from_iterable(counts)), np.float32))
 
@@ -107,21 +124,21 @@ class Ragged:
         return self.rows[self.offsets[index] : self.offsets[index + 1]]
 
     def slice(self, start: int, stop: int) -> "Ragged":
-        """The playlists from *start* up to *stop*, without copying their rows."""
+        """Return the playlists from *start* up to *stop* without a copy of their rows."""
         offsets = self.offsets[start : stop + 1]
         part = slice(offsets[0], offsets[-1])
         return Ragged(offsets - offsets[0], self.rows[part], None if self.counts is None else self.counts[part])
 
     def select(self, chosen: NDArray[np.bool_]) -> "Ragged":
-        """The *chosen* playlists, bool, shape (n_playlists,)."""
+        """Return the playlists of the mask *chosen*, bool, shape (n_playlists,)."""
         lengths = np.diff(self.offsets)
         offsets = np.concatenate(([0], np.cumsum(lengths[chosen])))
         kept = np.repeat(chosen, lengths)
         return Ragged(offsets, self.rows[kept], None if self.counts is None else self.counts[kept])
 
     def owners(self) -> NDArray[np.int64]:
-        """int64, shape (n_rows,). The playlist to which each row belongs."""
-        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        """Return the playlist of each row, int64, shape (n_rows,)."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
 @dataclass(frozen=True)
@@ -147,14 +164,14 @@ class Features:
 @dataclass(frozen=True)
 class FeatureSpace:
     """
-    Which column stands for what: `tracks | artists | words | grams`.
+    The columns of features, `tracks | artists | words | grams`, and their weights.
 
     Attributes:
-        track_artists: int32, shape (n_tracks,). The artist's row of each track, -1 where it has none.
+        track_artists: int32, shape (n_tracks,). The artist's row of each track, -1 if it has none.
         n_artists: number of artists.
         n_words: number of title terms of full weight (whole titles and words).
         n_grams: number of title terms of lesser weight (4-grams); their rows follow those of the words.
-        weights: how much each of them counts.
+        weights: the weights of features.
     """
 
     track_artists: NDArray[np.int32]
@@ -163,37 +180,39 @@ class FeatureSpace:
     n_grams: int
     weights: Weights
 
-    @property
+    @cached_property
     def n_tracks(self) -> int:
+        """The number of tracks."""
         return len(self.track_artists)
 
-    @property
+    @cached_property
     def first_term(self) -> int:
         """The column of the first title term."""
         return self.n_tracks + self.n_artists
 
-    @property
+    @cached_property
     def n_features(self) -> int:
+        """The number of columns."""
         return self.first_term + self.n_words + self.n_grams
 
-    def features(self, *said: Ragged) -> Features:
+    def features(self, *lists: Ragged) -> Features:
         """
-        Weigh what a batch of playlists says.
+        Return the weighted features of a batch of playlists.
 
         Args:
-            said: one or more lists of columns for each playlist: its tracks, the artists that it names beside them,
+            lists: one or more lists of columns for each playlist: its tracks, the artists that it names beside them,
                 and the terms of its title, each once over all lists. The artists of its tracks are added here.
 
         Returns:
             The strengths r of `docs/artifacts.md`, for as many playlists.
         """
-        columns = np.concatenate([lists.rows for lists in said])
-        firsts = np.concatenate([lists.owners() for lists in said]) * self.n_features
+        columns = np.concatenate([ragged.rows for ragged in lists])
+        firsts = np.concatenate([ragged.owners() for ragged in lists]) * self.n_features
         tracks = columns < self.n_tracks
         artists = self.track_artists[columns[tracks]]
         known = artists >= 0
         of_tracks = firsts[tracks][known] + artists[known] + self.n_tracks
-        counts = _counts(said)
+        counts = _counts(lists)
         if counts is None:
             keys, sums = _count(np.concatenate((firsts + columns, of_tracks)))
         else:
@@ -201,22 +220,32 @@ class FeatureSpace:
             keys, sums = _sum(
                 np.concatenate((firsts + columns, of_tracks)), np.concatenate((counts, counts[tracks][known]))
             )
-        offsets = keys.searchsorted(np.arange(len(said[0]) + 1) * self.n_features)
+        offsets = keys.searchsorted(np.arange(len(lists[0]) + 1) * self.n_features)
         columns = keys % self.n_features
         strengths = self._strengths(columns, sums, self._lengths(columns, sums, offsets))
         found = Features(offsets, columns.astype(np.int32), strengths)
         return found if strengths.all() else _without_zeros(found)  # a weight of 0 switches a kind of feature off
 
+    def weigh(self, seeds: Sequence[Seeds]) -> Features:
+        """Return the weighted features of a batch of playlists."""
+        columns, counts, bare = [], [], True
+        for each in seeds:
+            artists, terms = map(self.n_tracks.__add__, each.artists), map(self.first_term.__add__, each.terms)
+            columns.append([*each.tracks, *artists, *terms])
+            bare = bare and each.counts is None
+            counts.append(each.counts or [1.0] * len(columns[-1]))
+        return self.features(Ragged.of(columns, None if bare else counts))
+
     def confidences(self, strengths: Floats) -> Floats:
-        """float32, same shape as *strengths*: `1 + alpha * r`."""
+        """Return the confidences `1 + alpha * r`, float32, of the same shape as *strengths*."""
         return np.float32(1) + np.float32(self.weights.alpha) * strengths
 
     def _lengths(
         self, columns: NDArray[np.int64], counts: NDArray[np.float64], offsets: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """For each entry the length of its playlist: the counts of its tracks, or of its artists where it has none."""
+        """Return the length of the playlist of each entry: the counts of its tracks, or else of its artists."""
         if self.weights.weighting != "bm25":
-            return counts  # of no use
+            return counts  # nobody reads them
         owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         kinds = self._first_columns.searchsorted(columns, "right")
         of_tracks, of_artists = (
@@ -235,27 +264,29 @@ class FeatureSpace:
 
     @cached_property
     def _first_columns(self) -> NDArray[np.int32]:
-        """The first column of each kind of feature but the first."""
+        """The first column of artists, words and grams."""
         return np.array([self.n_tracks, self.first_term, self.first_term + self.n_words], np.int32)
 
 
-def _counts(said: Sequence[Ragged]) -> NDArray[np.float64] | None:
-    """The counts of all lists, 1 where a list has none; None where none has."""
-    if all(lists.counts is None for lists in said):
+def _counts(lists: Sequence[Ragged]) -> NDArray[np.float64] | None:
+    """Return the counts of all *lists*, with 1 for a list without counts; None if no list has counts."""
+    if len(lists) == 1 and lists[0].counts is None:
+        return None  # the case of a request, without the work below
+    if all(ragged.counts is None for ragged in lists):
         return None
-    counts = [np.ones(len(lists.rows)) if lists.counts is None else lists.counts for lists in said]
+    counts = [np.ones(len(ragged.rows)) if ragged.counts is None else ragged.counts for ragged in lists]
     return np.concatenate(counts, dtype=np.float64)
 
 
 def _count(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The distinct *keys*, ascending, and how often each occurs (`np.unique`, without its overhead on a few keys)."""
+    """Return the distinct *keys*, ascending, and their counts (`np.unique` without its overhead on a few keys)."""
     keys = np.sort(keys)
     firsts = _firsts(keys)
     return keys[firsts], np.diff(firsts, append=len(keys)).astype(np.float64)
 
 
 def _sum(keys: NDArray[np.int64], counts: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The distinct *keys*, ascending, and the sum of the *counts* of each."""
+    """Return the distinct *keys*, ascending, and the sum of the *counts* of each."""
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     firsts = _firsts(keys)
@@ -263,7 +294,7 @@ def _sum(keys: NDArray[np.int64], counts: NDArray[np.float64]) -> tuple[NDArray[
 
 
 def _firsts(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each run of equal ones begins among ascending *keys*."""
+    """Return the start of each run of equal *keys*, which ascend."""
     return np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))) if len(keys) else np.empty(0, np.int64)
 
 
@@ -275,9 +306,9 @@ def _without_zeros(features: Features) -> Features:
 
 class _Separators(dict[int, str | int]):
     """
-    A translation table that keeps letters, marks, digits and pictographs and turns all else into spaces.
+    A translation table that keeps letters, marks, digits and pictographs and turns other characters into spaces.
 
-    It fills itself, one entry for each character met, and so holds at most as many as Unicode has.
+    It grows by one entry for each character that it meets, so it is never larger than Unicode.
     """
 
     def __missing__(self, code: int) -> str | int:
@@ -295,13 +326,19 @@ def normalize_title(title: str) -> str:
     return " ".join(folded.translate(_SEPARATORS).split())
 
 
+def title_terms(title: str) -> tuple[set[str], set[str]]:
+    """Return the words and the 4-grams of a *title* as written."""
+    normalized = normalize_title(title)
+    return title_words(normalized), title_grams(normalized)
+
+
 def title_words(title: str) -> set[str]:
-    """The words of a normalised *title*, and the whole of it without spaces: 'road trip' also says 'roadtrip'."""
+    """Return the words of a normalised *title*, and the title without spaces: 'road trip' has 'roadtrip' too."""
     words = title.split()
     return {*words, "".join(words)} - {""}
 
 
 def title_grams(title: str) -> set[str]:
-    """The 4-grams of a normalised *title* padded by a space at either end."""
+    """Return the 4-grams of a normalised *title* padded by a space at either end."""
     padded = f" {title} "
     return {padded[i : i + GRAM_LENGTH] for i in range(len(padded) - GRAM_LENGTH + 1)}

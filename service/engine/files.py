@@ -1,4 +1,4 @@
-"""Files written so that what fails is told: which file, and why."""
+"""Writers whose errors name the file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Errors of the system name *path*: those of a write or of a synchronisation name no file by themselves."""
+    """Add *path* to errors of the system; the errors of a write or of fsync do not name the file."""
     try:
         yield
     except OSError as error:
@@ -27,7 +27,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
-    """`np.save`, but a full disk is told: numpy drops what its last buffer holds without a word."""
+    """Write *array* as `np.save` does, but raise if the disk is full: numpy drops its last buffer silently."""
     array = np.ascontiguousarray(array)
     with naming(path), path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))

@@ -1,4 +1,4 @@
-"""One playlist, one least-squares solve."""
+"""Fold-in: one least-squares solve for one playlist."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ Floats = NDArray[np.float32]
 
 def gram_matrix(vectors: Floats, regularization: float) -> Floats:
     """
-    Y'Y + lambda I, the part of the solve that is the same for every playlist.
+    Return Y'Y + lambda I, the part of the solve that is the same for every playlist.
 
     Args:
         vectors: float32, shape (n_features, n_factors). Y.

@@ -1,129 +1,81 @@
-"""Playlist in, ranked tracks or artists out: the story of the engine."""
+"""Playlists in, ranked tracks or artists out: the story of the engine."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Generic, Literal, Self, TypeVar
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.artifacts import Artifacts, Candidates, Kind, Manifest
-from service.engine.blocklist import NOTHING, Allowed, allow_all, allow_all_but
-from service.engine.catalogue import Artist, CountedArtist, Track
+from service.engine.allowed import NOTHING, Allowed, allow_all, allow_all_but
+from service.engine.artifacts import Artifacts, Candidates
 from service.engine.errors import ModelClosed, PlaylistError, UnknownSeed
-from service.engine.features import Features, Ragged
+from service.engine.exact import search_exactly, search_neighbours_exactly, unit
+from service.engine.features import Features
 from service.engine.foldin import fold_in
-from service.engine.retrieval import search_exactly, search_neighbours_exactly, unit
-from service.engine.steps import Steps, finish
+from service.engine.items import KINDS, Item, Kind, ScoredArtist, ScoredItem, ScoredTrack, Track
+from service.engine.manifest import Manifest
+from service.engine.seeds import Playlist, Seeds, Unknown
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Strategy = Literal["fold-in", "popular"]
 
-# Scores are reported to this many decimals; they are ranked unrounded.
+# Scores are reported with this many decimals. They are ranked unrounded.
 SCORE_DECIMALS = 6
 
-# Where hits of a neighbour search are blocked, this many times as many are asked for next.
+# If hits of a neighbour search are blocked, the next search asks for this many times as many.
 FURTHER = 4
 
-# So many tracks and artists, from the most popular to the least, are asked about by `warm`, for so many answers.
+# `warm` asks about this many items of each kind, spread from the most popular to the least, and for this many answers.
 WARM_SEEDS, WARM_K = 8, 500
 
 
 @dataclass(frozen=True)
-class Plays:
-    """An artist, by id or name, and how often it was played."""
-
-    artist: str
-    count: float
-
-
-@dataclass(frozen=True)
-class Playlist:
+class Options:
     """
-    A playlist to continue, or a listener; any of it may be empty.
+    The options of a recommendation. Later options, such as filters and the ranker, belong here.
 
     Attributes:
-        tracks: ids of the tracks it holds.
-        artists: artists that it names beside its tracks, by id or name; one without plays counts as in the
-            training data: 1 where those are playlists, the median where they are what people listened to.
-        title: its title.
-        exclude: what must not be recommended: ids of tracks, or ids or names of artists where artists are wanted.
+        k: number of items for each playlist, 1 or more.
+        kind: the kind of the items; None for the recommender's own kind.
     """
 
-    tracks: Sequence[str] = ()
-    artists: Sequence[str | Plays] = ()
-    title: str = ""
-    exclude: Sequence[str] = ()
-
-
-@dataclass
-class ScoredTrack:
-    """A recommended track."""
-
-    id: str
-    name: str
-    artist: Artist | None
-    score: float
-
-
-@dataclass
-class ScoredArtist:
-    """A recommended artist."""
-
-    id: str
-    name: str
-    score: float
+    k: int = 100
+    kind: Kind | None = None
 
 
 @dataclass(frozen=True)
-class Unknown:
-    """What a playlist named and the catalogue does not know; *title* where none of a given title's terms is known."""
+class Recommendation:
+    """
+    The continuation of one playlist.
 
-    tracks: list[str]
-    artists: list[str]
-    title: bool
+    Attributes:
+        kind: the kind of the items.
+        strategy: `fold-in` if anything of the playlist is known, else `popular`.
+        unknown: the parts of the playlist that the catalogue does not know.
+        found: the items, best first. By the strategy `popular` an item's score is its popularity.
+    """
 
-
-Scored = TypeVar("Scored", ScoredTrack, ScoredArtist)
-
-
-@dataclass(frozen=True)
-class Recommendation(Generic[Scored]):
-    """The continuation of one playlist, best first, and the road that led to it."""
-
+    kind: Kind
     strategy: Strategy
     unknown: Unknown
-    found: list[Scored]
-
-
-@dataclass
-class _Seeds:
-    """
-    A playlist in rows: the columns that it says and their counts, what is unknown of it, and its own artists.
-
-    *counts* is None where each counts once; *artists* are those that it names, not those of its tracks.
-    """
-
-    tracks: list[int]
-    artists: list[int]
-    terms: list[int]
-    counts: list[float] | None
-    unknown: Unknown
+    found: list[ScoredItem]
 
 
 @dataclass
 class _Ranking:
-    """Rows of one kind, best first, and their scores; None where popularity is the score."""
+    """Rows of one kind, best first, and their scores; None if popularity is the score."""
 
     rows: list[int]
     scores: list[float] | None
+    strategy: Strategy = "fold-in"
 
 
 class Recommender:
-    """One opened version of a model. Not for two threads at once."""
+    """An opened version of a model. Two threads must not use it at the same time."""
 
     def __init__(self, artifacts: Artifacts):
         self._manifest = artifacts.manifest
@@ -133,24 +85,24 @@ class Recommender:
     @classmethod
     def open(cls, directory: Path, threads: int | None = None) -> Self:
         """
-        Verify and open the version in *directory*; the caller closes it.
+        Verify and open the version in *directory*. The caller closes it.
 
         Args:
             directory: the version.
-            threads: how many verify its files at once; None for as many as there are processors, and a few.
+            threads: number of files that are verified at the same time; None for the default of `ThreadPoolExecutor`.
 
         Raises:
-            ModelError: it is missing, damaged or of another format.
+            ModelError: the version is missing, damaged or of a format that this release does not read.
         """
         return cls(Artifacts.open(directory, threads))
 
     @property
     def artifacts(self) -> Artifacts:
         """
-        The files that it answers from.
+        The opened files.
 
         Raises:
-            ModelClosed: it was closed, as any question after that says too.
+            ModelClosed: the recommender was closed. All methods below raise it too.
         """
         if self._artifacts is None:
             raise ModelClosed(f"version {self._manifest.version} was closed; ask the one that is served now")
@@ -158,173 +110,125 @@ class Recommender:
 
     @property
     def manifest(self) -> Manifest:
-        """What it is; known after it was closed, too."""
+        """The manifest of the version; it stays available after closing."""
         return self._manifest
 
+    @property
+    def kind(self) -> Kind:
+        """The kind that is recommended by default: tracks, if the catalogue has any."""
+        return "tracks" if self.manifest.shape.tracks else "artists"
+
     def close(self) -> None:
-        """Give back its files and their memory; once more does nothing."""
+        """Release the files and their memory. A second call does nothing."""
         artifacts, self._artifacts, self._allowed = self._artifacts, None, NOTHING
         if artifacts is not None:
             artifacts.close()
 
     def block(self, ids: Collection[str]) -> int:
         """
-        Never return the tracks and artists with these *ids* from now on, nor the tracks of those artists.
+        Block the tracks and artists with these *ids*, and the tracks of those artists.
 
-        They may still be seeds. Ids that are not known are passed over; a later version may know them. What was blocked
-        before and is not among *ids* may be returned again. Another thread may call this while questions are answered:
-        each is answered by the list before or by this one.
+        No answer contains a blocked item; seeds may be blocked. Unknown ids are ignored: a later version may know them.
+        The list replaces the list before it. Another thread may call this method during a question; the answer then
+        follows one of the two lists.
 
         Returns:
-            How many tracks and artists are blocked.
+            The number of blocked tracks and artists.
 
         Raises:
-            ModelError: it was closed, or the version's files went away; what was blocked stays so.
+            ModelError: the recommender was closed, or its files are gone; the list before stays in force.
         """
         allowed = allow_all_but(self.artifacts, ids) if ids else allow_all(self.artifacts)
         self._allowed = allowed
         return sum(of_kind.n_blocked for of_kind in allowed.values())
 
     def warm(self) -> None:
-        """Answer a handful of questions of each kind, so that nobody else has to wait for what is read only once."""
-        tracks = self._named_tracks(self._spread("tracks"))
-        artists = self._named_artists(self._spread("artists"))
-        playlists = [Playlist(tracks=[track.id], title=track.name) for track in tracks]
-        playlists += [Playlist(artists=[artist.id], title=artist.name) for artist in artists]
-        for playlist in [Playlist(), *playlists]:
-            self.recommend([playlist], WARM_K)
-            self.recommend_artists([playlist], WARM_K)
-        for track in tracks:
-            self.similar_tracks([track.id], WARM_K)
-            self.search(track.name, WARM_K)
-        for artist in artists:
-            self.similar_artists([artist.id], WARM_K)
-            self.search_artists(artist.name, WARM_K)
+        """Answer some questions of each kind, so that the first caller does not wait for files that are read once."""
+        asked = {kind: self._spread(kind) for kind in KINDS}
+        playlists = [Playlist(**{kind: [item.id]}, title=item.name) for kind in KINDS for item in asked[kind]]
+        for kind in KINDS:
+            for playlist in [Playlist(), *playlists]:
+                self.recommend([playlist], Options(WARM_K, kind))
+            for item in asked[kind]:
+                self.similar(kind, [item.id], WARM_K)
+                self.search(kind, item.name, WARM_K)
 
-    @property
-    def kind(self) -> Kind:
-        """What is recommended unless asked otherwise: tracks, where the catalogue has any."""
-        return "tracks" if self.manifest.shape.tracks else "artists"
-
-    def recommend(self, playlists: Sequence[Playlist], k: int) -> list[Recommendation[ScoredTrack]]:
+    def recommend(self, playlists: Sequence[Playlist], options: Options) -> list[Recommendation]:
         """
-        Continue each of *playlists* with *k* tracks.
+        Continue each of *playlists*.
 
-        An answer holds exactly *k* tracks, none of them a seed or excluded, none twice, best first, unless the
-        catalogue is too small for that; it is the same whichever playlists are asked along with it.
+        An answer has exactly `options.k` items, best first, unless the catalogue is too small for that. None is a
+        seed, none is excluded or blocked, and none occurs twice. If artists are wanted, the artists of the playlist's
+        tracks are seeds too. An answer does not depend on the other playlists of the batch.
 
         Args:
-            playlists: the playlists; one alone is a batch of one.
-            k: how many tracks each is given, 1 or more.
+            playlists: the playlists. A single playlist is a batch of one.
+            options: the options of all of them.
         """
-        return finish(self.recommend_in_steps(playlists, k))
-
-    def recommend_in_steps(self, playlists: Sequence[Playlist], k: int) -> Steps[list[Recommendation[ScoredTrack]]]:
-        """Do what `recommend` does, in steps of a few milliseconds for one playlist."""
-        catalogue = self.artifacts.catalogue
+        kind = options.kind or self.kind
         seeds = [self._find(playlist) for playlist in playlists]
-        excluded = (catalogue.track_rows(playlist.exclude)[0] for playlist in playlists)
-        barred = [sorted({*seed.tracks, *rows}) for seed, rows in zip(seeds, excluded, strict=True)]
-        yield
-        rankings = yield from self._rank("tracks", seeds, barred, k)
-        yield
-        tracks = catalogue.tracks(_distinct_rows(rankings))
+        barred = [self._barred(kind, seed, playlist) for seed, playlist in zip(seeds, playlists, strict=True)]
+        rankings = self._rank(kind, seeds, barred, options.k)
+        items = self.artifacts.catalogue.items(kind, _distinct_rows(rankings))
         return [
-            Recommendation(_strategy(ranking), seed.unknown, _scored(ranking, tracks))
+            Recommendation(kind, ranking.strategy, seed.unknown, _scored(ranking, items))
             for seed, ranking in zip(seeds, rankings, strict=True)
         ]
 
-    def recommend_artists(self, playlists: Sequence[Playlist], k: int) -> list[Recommendation[ScoredArtist]]:
+    def similar(self, kind: Kind, seeds: Sequence[str], k: int) -> list[ScoredItem]:
         """
-        Continue each of *playlists* with *k* artists, none of them named by it or on one of its tracks.
+        Return the *k* items of *kind* that are nearest to all *seeds* together. The score is the cosine.
 
-        Otherwise as `recommend`.
-        """
-        return finish(self.recommend_artists_in_steps(playlists, k))
-
-    def recommend_artists_in_steps(
-        self, playlists: Sequence[Playlist], k: int
-    ) -> Steps[list[Recommendation[ScoredArtist]]]:
-        """Do what `recommend_artists` does, in steps."""
-        catalogue = self.artifacts.catalogue
-        seeds = [self._find(playlist) for playlist in playlists]
-        excluded = (catalogue.artist_rows(playlist.exclude)[0] for playlist in playlists)
-        barred = [sorted({*self._artists_of(seed), *rows}) for seed, rows in zip(seeds, excluded, strict=True)]
-        yield
-        rankings = yield from self._rank("artists", seeds, barred, k)
-        yield
-        artists = catalogue.artists(_distinct_rows(rankings))
-        return [
-            Recommendation(_strategy(ranking), seed.unknown, _scored_artists(ranking, artists))
-            for seed, ranking in zip(seeds, rankings, strict=True)
-        ]
-
-    def similar_tracks(self, track_ids: Sequence[str], k: int) -> list[ScoredTrack]:
-        """
-        Find the *k* tracks nearest to all of *track_ids* together, none of them a seed; the score is the cosine.
+        Args:
+            kind: the kind of seeds and answers.
+            seeds: ids of tracks, or ids or names of artists; none of them is in the answer.
+            k: number of items, 1 or more.
 
         Raises:
-            PlaylistError: *track_ids* is empty.
-            UnknownSeed: the catalogue does not hold one of them.
+            PlaylistError: *seeds* is empty.
+            UnknownSeed: the catalogue does not know one of them.
         """
-        ranking = self._neighbours("tracks", self._neighbour_seeds("tracks", track_ids), k)
-        return _scored(ranking, self.artifacts.catalogue.tracks(ranking.rows))
+        ranking = self._neighbours(kind, self._neighbour_seeds(kind, seeds), k)
+        return _scored(ranking, self.artifacts.catalogue.items(kind, ranking.rows))
 
-    def similar_artists(self, names: Sequence[str], k: int) -> list[ScoredArtist]:
-        """
-        Find the *k* artists nearest to all of *names*, ids or names, together; otherwise as `similar_tracks`.
-        """
-        ranking = self._neighbours("artists", self._neighbour_seeds("artists", names), k)
-        return _scored_artists(ranking, self.artifacts.catalogue.artists(ranking.rows))
+    def search(self, kind: Kind, text: str, k: int) -> list[Item]:
+        """Return the *k* most popular matches of *text*, as in `Catalogue.search`."""
+        return self._items(kind, self._allowed[kind].first(self.artifacts.catalogue.search(kind, text), k))
+
+    def popular(self, kind: Kind, k: int) -> list[Item]:
+        """Return the *k* most popular items of *kind*."""
+        return self._items(kind, self._allowed[kind].popular[:k].tolist())
 
     def neighbour_audit(self, kind: Kind, seeds: Sequence[str], k: int) -> Callable[[], tuple[int, int]]:
         """
-        Make a check of the index on one question, as `similar_tracks` or `similar_artists` was asked it.
+        Return a check of the index for one call of `similar`.
 
-        The check looks at every vector, and so takes long beside the question. It may be made in another thread.
+        The check reads every vector, so it takes much longer than the call. Another thread may run it.
 
         Returns:
-            What compares the index with an exact search when it is called: how many true neighbours there are among
-            the nearest *k*, blocked or not, and how many of them the index finds at the effort of the question. It
-            raises ModelClosed where the recommender was closed before.
+            A function that compares the index with an exact search. It returns the number of true neighbours, at most
+            *k*, blocked or not, and the number of them that the index finds with the effort of the call. It raises
+            ModelClosed if the recommender was closed meanwhile.
 
         Raises:
-            PlaylistError: as the question would.
+            PlaylistError: as in `similar`.
         """
         rows = self._neighbour_seeds(kind, seeds)
         candidates, vectors, query = self._direction(kind, rows)
         effort = _effort(candidates, k + len(rows))
         return partial(candidates.index.audit, vectors, query, rows, k, effort)
 
-    def search(self, text: str, k: int) -> list[Track]:
-        """The *k* most popular tracks with each word of *text* in name or artist; the last may be unfinished."""
-        matches = self.artifacts.catalogue.search_tracks(text)
-        return self._named_tracks(self._allowed["tracks"].first(matches, k))
-
-    def search_artists(self, text: str, k: int) -> list[CountedArtist]:
-        """The *k* most popular artists with each word of *text* in their name; the last may be unfinished."""
-        matches = self.artifacts.catalogue.search_artists(text)
-        return self._named_artists(self._allowed["artists"].first(matches, k))
-
-    def popular(self, k: int) -> list[Track]:
-        """The *k* most popular tracks."""
-        return self._named_tracks(self._allowed["tracks"].popular[:k].tolist())
-
-    def popular_artists(self, k: int) -> list[CountedArtist]:
-        """The *k* most popular artists."""
-        return self._named_artists(self._allowed["artists"].popular[:k].tolist())
-
     def unknown(self, playlists: Sequence[Playlist]) -> list[Unknown]:
-        """What the catalogue does not know of each of *playlists*."""
+        """Return the parts of each of *playlists* that the catalogue does not know."""
         return [self._find(playlist).unknown for playlist in playlists]
 
     def features(self, playlists: Sequence[Playlist]) -> Features:
-        """The weighted features of *playlists*, as `recommend` folds them in."""
-        return self._weigh([self._find(playlist) for playlist in playlists])
+        """Return the weighted features of *playlists*, as `recommend` folds them in."""
+        return self.artifacts.space.weigh([self._find(playlist) for playlist in playlists])
 
     def fold_in(self, playlists: Sequence[Playlist]) -> Floats:
         """
-        The vectors of *playlists*.
+        Return the vectors of *playlists*.
 
         Returns:
             float32, shape (n_playlists, n_factors).
@@ -335,86 +239,47 @@ class Recommender:
         features = self.features(playlists)
         return np.stack([self._solve(features, index) for index in range(len(playlists))])
 
-    def _find(self, playlist: Playlist) -> _Seeds:
-        catalogue, weights = self.artifacts.catalogue, self.artifacts.space.weights
-        tracks, unknown_tracks = catalogue.track_rows(playlist.tracks)
-        artists, unknown_artists = self._find_artists(playlist.artists)
-        terms = catalogue.term_rows(playlist.title)
-        counts = [weights.track_count] * len(tracks) + list(artists.values()) + [1.0] * len(terms)
-        unknown = Unknown(unknown_tracks, unknown_artists, bool(playlist.title) and not terms)
-        once = all(count == 1 for count in counts)
-        return _Seeds(tracks, list(artists), terms, None if once else counts, unknown)
+    def _find(self, playlist: Playlist) -> Seeds:
+        weights = self.artifacts.space.weights
+        return self.artifacts.catalogue.seeds(playlist, weights.track_count, weights.artist_count)
 
-    def _find_artists(self, artists: Sequence[str | Plays]) -> tuple[dict[int, float], list[str]]:
-        """The count of each known artist by its row, and the names of those that are not known."""
-        default = self.artifacts.space.weights.artist_count
-        named: dict[str, float] = {}
-        for artist in artists:
-            name, count = (artist.artist, artist.count) if isinstance(artist, Plays) else (artist, default)
-            named[name] = max(count, named.get(name, 0))
-        rows = self.artifacts.catalogue.find_artists(list(named))
-        counts: dict[int, float] = {}
-        for name, count in named.items():
-            if name in rows:  # by id and by name it is still one artist
-                counts[rows[name]] = max(count, counts.get(rows[name], 0))
-        return counts, [name for name in named if name not in rows]
-
-    def _artists_of(self, seeds: _Seeds) -> set[int]:
-        return {*seeds.artists, *self.artifacts.space.track_artists[seeds.tracks].tolist()} - {-1}
-
-    def _weigh(self, seeds: Sequence[_Seeds]) -> Features:
-        space = self.artifacts.space
-        columns = [
-            seed.tracks
-            + [space.n_tracks + row for row in seed.artists]
-            + [space.first_term + row for row in seed.terms]
-            for seed in seeds
-        ]
-        if all(seed.counts is None for seed in seeds):
-            return space.features(Ragged.of(columns))
-        counts = (seed.counts or [1.0] * len(said) for seed, said in zip(seeds, columns, strict=True))
-        return space.features(Ragged.of(columns, list(counts)))
+    def _barred(self, kind: Kind, seeds: Seeds, playlist: Playlist) -> list[int]:
+        excluded, _ = self.artifacts.catalogue.rows(kind, playlist.exclude)
+        if kind == "tracks":
+            return sorted({*seeds.tracks, *excluded})
+        artists = self.artifacts.space.track_artists[seeds.tracks].tolist()
+        return sorted({*seeds.artists, *artists, *excluded} - {-1})
 
     def _solve(self, features: Features, index: int) -> Floats:
         columns, strengths = features[index]
         artifacts = self.artifacts
         return fold_in(columns, artifacts.space.confidences(strengths), artifacts.vectors, artifacts.gram)
 
-    def _spread(self, kind: Kind) -> list[int]:
-        """A few rows of *kind*, from the most popular to the least."""
-        popular = self._allowed[kind].popular
-        rows: list[int] = popular[:: max(len(popular) // WARM_SEEDS, 1)][:WARM_SEEDS].tolist()
-        return rows
-
-    def _rank(self, kind: Kind, seeds: Sequence[_Seeds], barred: Sequence[list[int]], k: int) -> Steps[list[_Ranking]]:
-        features, allowed = self._weigh(seeds), self._allowed[kind]
-        known = [index for index in range(len(seeds)) if len(features[index][0])]
-        folded = yield from self._rank_folded(kind, features, known, [barred[index] for index in known], k)
-        best = iter(folded)
-        answerable = set(known)
-        return [next(best) if i in answerable else _rank_popular(allowed, rows, k) for i, rows in enumerate(barred)]
+    def _rank(self, kind: Kind, seeds: Sequence[Seeds], barred: Sequence[list[int]], k: int) -> list[_Ranking]:
+        features, allowed = self.artifacts.space.weigh(seeds), self._allowed[kind]
+        known = np.flatnonzero(np.diff(features.offsets)).tolist()
+        best = self._rank_folded(kind, features, known, [barred[index] for index in known], k)
+        folded = dict(zip(known, best, strict=True))
+        return [folded.get(index) or _rank_popular(allowed, rows, k) for index, rows in enumerate(barred)]
 
     def _rank_folded(
         self, kind: Kind, features: Features, known: Sequence[int], barred: Sequence[list[int]], k: int
-    ) -> Steps[list[_Ranking]]:
+    ) -> list[_Ranking]:
         if not known:
             return []
         candidates = self.artifacts.candidates[kind]
         queries = np.stack([self._solve(features, index) for index in known])
-        found = yield from search_exactly(queries, candidates.ranking, k, barred, self._allowed[kind].blocked)
+        found = search_exactly(queries, candidates.ranking, k, barred, self._allowed[kind].blocked)
         return [
             _order(candidates, rows, candidates.ranking.score(rows, query), k)
             for query, rows in zip(queries, found, strict=True)
         ]
 
     def _neighbour_seeds(self, kind: Kind, seeds: Sequence[str]) -> list[int]:
-        catalogue = self.artifacts.catalogue
-        if kind == "tracks":
-            return _all_known("track", *catalogue.track_rows(seeds))
-        return _all_known("artist", *catalogue.artist_rows(seeds))
+        return _all_known(kind.removesuffix("s"), *self.artifacts.catalogue.rows(kind, seeds))
 
     def _direction(self, kind: Kind, seeds: Sequence[int]) -> tuple[Candidates, Floats, Floats]:
-        """All of *kind*, their vectors, and the direction of the *seeds* together, in which neighbours are sought."""
+        """Return the candidates of *kind*, their vectors, and the unit vector of all *seeds* together."""
         candidates = self.artifacts.candidates[kind]
         vectors = self.artifacts.vectors[candidates.rows]
         return candidates, vectors, unit(unit(vectors[list(seeds)]).sum(axis=0))
@@ -424,24 +289,25 @@ class Recommender:
         rows = _find_nearest(candidates, self._allowed[kind], vectors, query, seeds, k)
         return _order(candidates, rows, np.vecdot(unit(vectors[rows]), query), k)
 
-    def _named_tracks(self, rows: Sequence[int]) -> list[Track]:
-        tracks = self.artifacts.catalogue.tracks(rows)
-        return [tracks[row] for row in rows]
+    def _spread(self, kind: Kind) -> list[Item]:
+        """Return a few items of *kind*, from the most popular to the least."""
+        popular = self._allowed[kind].popular
+        return self._items(kind, popular[:: max(len(popular) // WARM_SEEDS, 1)][:WARM_SEEDS].tolist())
 
-    def _named_artists(self, rows: Sequence[int]) -> list[CountedArtist]:
-        artists = self.artifacts.catalogue.artists(rows)
-        return [artists[row] for row in rows]
+    def _items(self, kind: Kind, rows: Sequence[int]) -> list[Item]:
+        items = self.artifacts.catalogue.items(kind, rows)
+        return [items[row] for row in rows]
 
 
 def _effort(candidates: Candidates, wanted: int) -> int:
-    """How many rows the index has to look at for *wanted* of them."""
+    """Return the number of rows that the index has to look at for *wanted* of them."""
     return max(candidates.effort, min(wanted, len(candidates.index)) * candidates.index.n_trees)
 
 
 def _find_nearest(
     candidates: Candidates, allowed: Allowed, vectors: Floats, query: Floats, seeds: Sequence[int], k: int
 ) -> Rows:
-    """The *k* rows nearest to *query* and perhaps more, or all there are; neither *seeds* nor what is blocked."""
+    """Return the *k* rows nearest to *query* or a few more, without *seeds* and blocked rows; all rows if fewer."""
     index = candidates.index
     wanted = min(k + len(seeds), len(index))
     while len(rows := index.search(query, wanted, _effort(candidates, wanted))) == wanted:
@@ -451,7 +317,7 @@ def _find_nearest(
         wanted = min(FURTHER * wanted, len(index))
         if wanted * index.n_trees > len(index):
             break  # an exact search looks at fewer rows
-    # Or its trees lead to the same few rows again and again.
+    # The loop also ends here if the trees of the index lead to the same few rows again and again.
     wanted = min(k + len(seeds), len(allowed.popular))
     return _without(search_neighbours_exactly(query[None], vectors, wanted, blocked=allowed.blocked)[0], seeds)
 
@@ -462,16 +328,19 @@ def _without(rows: Rows, barred: Sequence[int]) -> Rows:
 
 def _order(candidates: Candidates, rows: Rows, scores: Floats, k: int) -> _Ranking:
     order = np.lexsort((candidates.popular_ranks[rows], -scores))[:k]
-    return _Ranking(rows[order].tolist(), _rounded(scores[order]))
+    return _Ranking(rows[order].tolist(), scores[order].astype(np.float64).round(SCORE_DECIMALS).tolist())
 
 
 def _rank_popular(allowed: Allowed, barred: list[int], k: int) -> _Ranking:
     head = allowed.popular[: k + len(barred)]
-    return _Ranking(head[~np.isin(head, barred)][:k].tolist(), None)
+    return _Ranking(head[~np.isin(head, barred)][:k].tolist(), None, "popular")
 
 
-def _distinct_rows(rankings: Sequence[_Ranking]) -> list[int]:
-    return list({row for ranking in rankings for row in ranking.rows})
+def _distinct_rows(rankings: Iterable[_Ranking]) -> list[int]:
+    rows: set[int] = set()
+    for ranking in rankings:
+        rows.update(ranking.rows)
+    return list(rows)
 
 
 def _all_known(kind: str, rows: list[int], unknown: list[str]) -> list[int]:
@@ -480,30 +349,15 @@ def _all_known(kind: str, rows: list[int], unknown: list[str]) -> list[int]:
         raise UnknownSeed(f"the catalogue does not know the {kind} {unknown[0]!r}{more}")
     if not rows:
         raise PlaylistError(f"at least one {kind} is needed to find its neighbours")
-    return sorted(rows)  # so that their order does not round the answer differently
+    return sorted(rows)  # so that the order of the seeds does not change the rounding
 
 
-def _strategy(ranking: _Ranking) -> Strategy:
-    return "popular" if ranking.scores is None else "fold-in"
-
-
-def _scored(ranking: _Ranking, tracks: Mapping[int, Track]) -> list[ScoredTrack]:
-    return [ScoredTrack(track.id, track.name, track.artist, score) for track, score in _with_scores(ranking, tracks)]
-
-
-def _scored_artists(ranking: _Ranking, artists: Mapping[int, CountedArtist]) -> list[ScoredArtist]:
-    return [ScoredArtist(artist.id, artist.name, score) for artist, score in _with_scores(ranking, artists)]
-
-
-Named = TypeVar("Named", Track, CountedArtist)
-
-
-def _with_scores(ranking: _Ranking, named: Mapping[int, Named]) -> list[tuple[Named, float]]:
-    found = [named[row] for row in ranking.rows]
+def _scored(ranking: _Ranking, items: Mapping[int, Item]) -> list[ScoredItem]:
+    found = [items[row] for row in ranking.rows]
     scores = ranking.scores or [item.popularity for item in found]
-    return list(zip(found, scores, strict=True))
-
-
-def _rounded(scores: Floats) -> list[float]:
-    rounded: list[float] = scores.astype(np.float64).round(SCORE_DECIMALS).tolist()
-    return rounded
+    return [
+        ScoredTrack(item.id, item.name, item.artist, score)
+        if isinstance(item, Track)
+        else ScoredArtist(item.id, item.name, score)
+        for item, score in zip(found, scores, strict=True)
+    ]

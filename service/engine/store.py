@@ -1,16 +1,16 @@
 """
-Versions side by side in one directory, one of them current.
+A store: versions side by side in one directory, one of them current.
 
     models/
         CURRENT                 the name of the served version
         20261121T211155.204Z-3f2a9c/    a version
         refused/                the last version that was refused; nobody serves it
-        .staging-.../           a version being written; nobody reads it
-        .lock                   held by whoever writes a version
-        .pointing               held for a moment by whoever changes CURRENT, or removes versions
+        .staging-.../           a version that is being written; nobody reads it
+        .lock                   locked while a process writes a version
+        .pointing               locked for a moment while a process changes CURRENT or removes versions
 
 A version is written to a staging directory, synchronised to disk, renamed, and then named in `CURRENT`, which is
-itself replaced by a rename. So a reader sees the old version or the new one, whole, whatever is killed when.
+itself replaced by a rename. So a reader sees the whole old version or the whole new one, even if a process is killed.
 """
 
 import contextlib
@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.engine.artifacts import MANIFEST, in_use
 from service.engine.errors import NoModel, StoreBusy, StoreChanged
 from service.engine.files import naming, write_text
+from service.engine.lease import in_use
+from service.engine.manifest import MANIFEST
 
 CURRENT = "CURRENT"
 LOCK, POINTING = ".lock", ".pointing"
@@ -40,41 +41,46 @@ class Store:
 
     root: Path
 
+    @property
+    def pointer(self) -> Path:
+        """The file that names the current version."""
+        return self.root / CURRENT
+
     def current(self) -> Path:
         """
-        The directory of the served version.
+        Return the directory of the current version.
 
         Raises:
-            NoModel: there is none, or what `CURRENT` names is gone.
+            NoModel: no version was published, or the current one is gone.
         """
         train = f"publish one with: python -m trainer train DATA --models {self.root}"
         try:
-            name = (self.root / CURRENT).read_text(encoding="utf-8").strip()
+            name = self.pointer.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             where = "holds no published version" if self.root.is_dir() else "does not exist"
             raise NoModel(f"{self.root} {where}; {train}") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise NoModel(f"{self.root / CURRENT} cannot be read: {error}; {train}") from error
+            raise NoModel(f"{self.pointer} cannot be read: {error}; {train}") from error
         if name not in self.versions():
-            raise NoModel(f"{self.root / CURRENT} names {name!r}, which is not a version in {self.root}; {train}")
+            raise NoModel(f"{self.pointer} names {name!r}, which is not a version in {self.root}; {train}")
         return self.root / name
 
     def stamp(self) -> tuple[object, ...]:
-        """What changes whenever the current version, or any file of it, does."""
+        """Return a value that changes whenever the current version or one of its files changes."""
         try:
-            # Not of the pointer itself, which may change between the reading of it and a look at it.
+            # Without the pointer itself, which may change after it was read.
             directory = self.current()
             return (directory.name, *((path.name, *_stat(path)) for path in sorted(directory.iterdir())))
         except (NoModel, OSError):
             return ()
 
     def versions(self) -> list[str]:
-        """The names of all versions, the oldest first."""
+        """Return the names of all versions, the oldest first."""
         return sorted(path.parent.name for path in self.root.glob(f"[!.]*/{MANIFEST}"))
 
     def version(self, name: str | None = None) -> Path:
         """
-        The directory of the version called *name*, the current one where none is named.
+        Return the directory of the version *name*, or of the current version without a name.
 
         Raises:
             NoModel: there is no such version.
@@ -87,10 +93,10 @@ class Store:
 
     def rollback(self, name: str | None = None) -> Path:
         """
-        Make the version called *name* the current one, or where none is named the newest that is older than it.
+        Make the version *name* the current one. Without a name, go back to the newest version before the current one.
 
         Returns:
-            Its directory.
+            The directory of the version that is current now.
 
         Raises:
             NoModel: there is no such version.
@@ -102,7 +108,7 @@ class Store:
 
     def target(self, name: str | None = None) -> Path:
         """
-        The directory that `rollback` would make the current one.
+        Return the directory of the version that `rollback` would make the current one.
 
         Raises:
             NoModel: there is no such version.
@@ -117,16 +123,16 @@ class Store:
 
     def prune(self, keep: int) -> list[str]:
         """
-        Remove all but the newest *keep* versions; the current one, and any that a process has open, stays.
+        Remove all but the newest *keep* versions. The current version and those that a process has open stay.
 
         Returns:
-            The names of those removed.
+            The names of the removed versions.
         """
         with self._pointing():
             kept = {*self.versions()[-keep:], self.current().name}
             pruned = [version for version in self.versions() if version not in kept and not in_use(self.root / version)]
             for version in pruned:
-                # Out of sight first, so that a version is there whole or not at all.
+                # Hide it first, so that a version is there whole or not at all.
                 hidden = (self.root / version).rename(self.root / f"{STAGING}{version}")
                 shutil.rmtree(hidden)
         return pruned
@@ -134,7 +140,7 @@ class Store:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """
-        Hold the store's writing lock, and clear away what a killed run left behind.
+        Hold the writing lock of the store, and remove the files that a killed run left behind.
 
         Raises:
             StoreBusy: another process holds it.
@@ -146,14 +152,14 @@ class Store:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise StoreBusy(f"another run is writing to {self.root}; wait for it to end") from None
-            with self._pointing():  # not what a rollback is about to rename
+            with self._pointing():  # a rollback may be about to rename one of them
                 for left in self.root.glob(f"{STAGING}*"):
                     _remove(left)
             yield
 
     @contextlib.contextmanager
     def staging(self, version: str) -> Iterator[Path]:
-        """A new empty directory for the files of *version*, removed at the end unless it was published."""
+        """Make an empty directory for the files of *version*; remove it at the end unless it was published."""
         directory = self.root / f"{STAGING}{version}"
         directory.mkdir()
         try:
@@ -166,11 +172,11 @@ class Store:
         Make the version staged in *staged* the current one.
 
         Args:
-            staged: a directory that `staging` gave.
-            over: the version that has to be current until then; None where that does not matter.
+            staged: a directory from `staging`.
+            over: the version that must be current until then; None for any.
 
         Returns:
-            Its directory.
+            The directory of the published version.
 
         Raises:
             StoreChanged: another version than *over* is current.
@@ -188,10 +194,10 @@ class Store:
 
     def refuse(self, staged: Path) -> Path:
         """
-        Keep the version staged in *staged* for inspection, in place of the one that was refused before it.
+        Keep the version in *staged* for inspection, in place of the version that was refused before it.
 
         Returns:
-            Its directory.
+            The directory of the refused version.
         """
         refused = self.root / REFUSED
         shutil.rmtree(refused, ignore_errors=True)
@@ -200,9 +206,9 @@ class Store:
 
     @contextlib.contextmanager
     def _pointing(self) -> Iterator[None]:
-        """Hold, for a moment, the lock of whoever changes which versions there are and which one is current."""
+        """Hold the lock that protects the list of versions and the pointer."""
         if not self.root.is_dir():
-            raise NoModel(f"{self.root} does not exist")
+            raise NoModel(f"{self.root} does not exist; check the path, or train a model")
         with (self.root / POINTING).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -212,7 +218,7 @@ class Store:
         try:
             write_text(pointer, f"{version}\n")
             _synchronize(pointer)
-            pointer.replace(self.root / CURRENT)
+            pointer.replace(self.pointer)
         except BaseException:
             _remove(pointer)
             raise
@@ -220,7 +226,7 @@ class Store:
 
 
 def new_version(now: datetime | None = None) -> str:
-    """A name for a version made *now*; names sort by time."""
+    """Return a name for a version made *now*; names sort by time."""
     moment = now or datetime.now(UTC)
     return f"{moment:%Y%m%dT%H%M%S}.{moment.microsecond // 1000:03d}Z-{secrets.token_hex(3)}"
 
@@ -229,7 +235,7 @@ def _remove(left: Path) -> None:
     for _ in range(REMOVALS):
         if not left.is_dir():
             break
-        # A call that a signal left behind may still write there: what comes in between is for the next turn.
+        # A call that a signal interrupted may still write there; the next turn removes its files.
         shutil.rmtree(left, ignore_errors=True)
     else:
         return

@@ -1,4 +1,4 @@
-"""Requests of all kinds, and the answer that a recommender has to each: what a service said is held against it."""
+"""Requests of all kinds, and the check of a service's answers against the recommender."""
 
 import random
 import re
@@ -13,7 +13,7 @@ import orjson
 from load import prepare
 from threadpoolctl import threadpool_limits
 
-from service.engine import Playlist, Plays, Recommender
+from service.engine import Options, Playlist, Plays, Recommender
 
 TITLES = ("late night jazz", "chill", "rock", "summer", "hip hop", "road trip", "90s", "workout", "Déjà vu", "país")
 MODEL = re.compile(rb'"model":"([^"]*)",?')
@@ -21,7 +21,7 @@ MODEL = re.compile(rb'"model":"([^"]*)",?')
 
 @dataclass(frozen=True)
 class Ask:
-    """A request that every version answers by 200: a *body* of `/recommend`, or *parameters* of `/similar`."""
+    """A request that every version answers with 200: a *body* of `/recommend`, or *parameters* of `/similar`."""
 
     body: Mapping[str, Any] | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -32,32 +32,30 @@ class Ask:
         return prepare("GET", f"/similar?{urlencode(self.parameters, doseq=True)}", None, headers)
 
     def answer(self, recommender: Recommender) -> Any:
-        """What *recommender* has to say, without its name."""
+        """Return the answer of *recommender*, without its version."""
         return orjson.loads(
             orjson.dumps(self._recommend(recommender) if self.body is not None else self._find(recommender))
         )
 
     def _recommend(self, recommender: Recommender) -> dict[str, Any]:
         body = dict(self.body or {})
-        kind = body.get("kind", recommender.kind)
         artists = [Plays(a["artist"], a["count"]) if isinstance(a, dict) else a for a in body.get("artists", [])]
         playlist = Playlist(body.get("tracks", []), artists, body.get("title", ""), body.get("exclude", []))
-        recommend = recommender.recommend if kind == "tracks" else recommender.recommend_artists
-        (answer,) = recommend([playlist], body.get("k", 100))
-        return {"strategy": answer.strategy, "unknown": answer.unknown, kind: answer.found}
+        (answer,) = recommender.recommend([playlist], Options(body.get("k", 100), body.get("kind")))
+        return {"strategy": answer.strategy, "unknown": answer.unknown, answer.kind: answer.found}
 
     def _find(self, recommender: Recommender) -> dict[str, Any]:
         k = self.parameters.get("k", 20)
         if "track" in self.parameters:
-            return {"tracks": recommender.similar_tracks(self.parameters["track"], k)}
-        return {"artists": recommender.similar_artists(self.parameters["artist"], k)}
+            return {"tracks": recommender.similar("tracks", self.parameters["track"], k)}
+        return {"artists": recommender.similar("artists", self.parameters["artist"], k)}
 
 
 def mixed_asks(recommender: Recommender, n: int, seed: int = 5) -> list[Ask]:
-    """*n* requests of all kinds, in random order."""
+    """Return *n* requests of all kinds, in random order."""
     rng = random.Random(seed)
-    tracks = [track.id for track in recommender.popular(3000)]
-    artists = [artist.name for artist in recommender.popular_artists(500)]
+    tracks = [track.id for track in recommender.popular("tracks", 3000)]
+    artists = [artist.name for artist in recommender.popular("artists", 500)]
 
     def few(of: Sequence[str], most: int) -> list[str]:
         return rng.sample(of, min(len(of), 1 + int(rng.random() ** 2 * most)))
@@ -86,7 +84,7 @@ def mixed_asks(recommender: Recommender, n: int, seed: int = 5) -> list[Ask]:
 
 
 class Answers:
-    """All that a service said, each different answer kept once; what is not 200 is left to the records."""
+    """The answers of a service with status 200. Equal answers are kept once."""
 
     def __init__(self) -> None:
         self.given: Counter[tuple[str, int, int]] = Counter()
@@ -101,16 +99,16 @@ class Answers:
 
     @property
     def versions(self) -> set[str]:
-        """The versions that answered, by what they say."""
+        """Return the versions that the answers name."""
         return {version for version, _, _ in self.given}
 
     def wrong(self, asks: Sequence[Ask], bases: Mapping[str, Path]) -> list[str]:
         """
-        The answers that are not those of the version that they name, each in a line.
+        Return the answers that differ from those of the version that they name, one a line.
 
         Args:
             asks: the requests, in the order of the load.
-            bases: for each version that may answer, the directory of the model that it is made of.
+            bases: for each version that may answer, the directory of its model.
         """
         bodies = list(self._numbers)
         recommenders = {base: Recommender.open(base) for base in set(bases.values())}

@@ -1,8 +1,8 @@
 """
-What the chaos tests share: three models of the same playlists that answer differently.
+Shared by the chaos tests: three models of the same playlists that answer differently.
 
-The environment says how they go: SEGUE_CHAOS_DATA names playlists, a synthetic world unless given; SEGUE_CHAOS_S and
-SEGUE_CHAOS_CASES how long; SEGUE_RECORD=1 puts the figures into docs/reliability.md.
+SEGUE_CHAOS_DATA names playlists, by default a synthetic world. SEGUE_CHAOS_S and SEGUE_CHAOS_CASES are lengths of
+tests. SEGUE_RECORD=1 writes the figures into benchmarks/reliability.md.
 """
 
 import os
@@ -18,7 +18,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "benchmarks")]  # helpers
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The playlists of all models."""
-    from trainer.sources.synthetic import synthesize
+    from trainer.synthetic.playlists import synthesize
 
     if given := os.environ.get("SEGUE_CHAOS_DATA"):
         return Path(given)
@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bases(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Directories of three models of the same tracks that answer differently."""
+    """The directories of three models of the same tracks that answer differently."""
     from service.engine import Store
     from trainer.config import Configs, TrainingConfig
     from trainer.pipeline import Plan, train

@@ -1,7 +1,7 @@
 """
-Whatever is sent that the description allows, or forbids: an answer that the description has, and never a 5xx.
+Random valid and invalid requests: each answer fits the OpenAPI description, and none is a 5xx.
 
-No part of `make test`, as it takes many minutes; SEGUE_CHAOS_CASES says how many cases, 20,000 unless given.
+`make test` leaves it out, because it takes many minutes. SEGUE_CHAOS_CASES is the number of cases, by default 20,000.
 
     python -m pytest -s tests/chaos/contract.py
 """
@@ -26,20 +26,20 @@ from keys import Keys, make_key, make_keys
 from publishing import publish
 from reliability import Report, Service
 
+from service.api.recommendations import RecommendArtistsResponse, RecommendTracksResponse
 from service.engine import Recommender, Store
-from service.schemas import RecommendArtistsResponse, RecommendTracksResponse
 
 WORKERS = 2
 CASES = int(os.environ.get("SEGUE_CHAOS_CASES", "20000"))
-PER_OPERATION = 250  # requests at most, in one run of Schemathesis: each costs it more than the one before it
-AT_ONCE = 2  # runs, as one keeps one processor busy
+PER_OPERATION = 250  # maximum of one run of Schemathesis, in which each request takes longer than the one before
+AT_ONCE = 2  # runs, each of which occupies one processor
 LIMITS = {
     "max_waiting": 1000,
     "max_wait_s": 30,
     "max_connections": 10_000,
     "request_timeout_s": 60,
     "max_body_bytes": 64 << 20,
-    "max_header_bytes": 1 << 20,  # a query of a thousand ids is as long as that
+    "max_header_bytes": 1 << 20,  # for a query of a thousand ids
 }
 
 CHECKS = (
@@ -48,20 +48,20 @@ CHECKS = (
     "unsupported_method allow_header_conformance use_after_free ensure_resource_availability ignored_auth "
     "object_level_authorization"
 ).split()
-REFUSALS = (400, 401, 403, 404, 405, 408, 413, 415, 422, 429, 431)  # what a request that is not valid may meet
-# What is left out of all checks on all operations: operation, check, and why.
+REFUSALS = (400, 401, 403, 404, 405, 408, 413, 415, 422, 429, 431)  # of an invalid request
+# Excluded: operation, check and reason.
 EXCLUDED = (
     (
         "GET /similar",
         "positive_data_acceptance",
-        "`track` or `artist` is needed, and not both: of query parameters no JSON Schema can say that",
+        "`track` or `artist` is needed, and not both, which OpenAPI cannot express for query parameters",
     ),
 )
 
 
 @dataclass(frozen=True)
 class Contract:
-    """A service, its keys, and a recommender of the model that it serves."""
+    """A service, its keys, and a recommender with the served model."""
 
     service: Service
     keys: Keys
@@ -91,7 +91,7 @@ def report() -> Iterator[Report]:
     found.finish()
 
 
-def test_schemathesis_finds_nothing_in_the_whole_description(contract: Contract, report: Report, tmp_path: Path):
+def test_schemathesis_finds_no_fault_in_any_operation(contract: Contract, report: Report, tmp_path: Path):
     workers = contract.service.workers()
     config = tmp_path / "schemathesis.toml"
     config.write_text(configuration())
@@ -99,13 +99,13 @@ def test_schemathesis_finds_nothing_in_the_whole_description(contract: Contract,
     with ThreadPoolExecutor(AT_ONCE) as pool:
         while cases < CASES and not failures:
             seeds = range(seed + 1, seed + 1 + AT_ONCE)
-            for made, code, said in pool.map(lambda each: schemathesis(contract, each, config), seeds):
+            for made, code, output in pool.map(lambda each: schemathesis(contract, each, config), seeds):
                 cases += made
-                failures += [said] if code or not made else []
+                failures += [output] if code or not made else []
             seed += AT_ONCE
             print(f"\n  seeds up to {seed}: {cases:,} cases", flush=True)
 
-    assert not failures, "\n".join(shortened(said) for said in failures)
+    assert not failures, "\n".join(map(shortened, failures))
     assert contract.service.workers() == workers, "a worker died"
     report.add("Schemathesis, all checks, all phases", f"{cases:,} cases, no failure", f">= {CASES:,} cases", True)
     for operation, check, reason in EXCLUDED:
@@ -113,7 +113,7 @@ def test_schemathesis_finds_nothing_in_the_whole_description(contract: Contract,
 
 
 def configuration() -> str:
-    """All checks but those `EXCLUDED`, as Schemathesis reads it; an option `--checks` would undo the latter."""
+    """Return a configuration of Schemathesis; the option `--checks` would include the `EXCLUDED` ones."""
     tables = ["[checks]", *(f"{check}.enabled = true" for check in CHECKS)]
     tables += [f"negative_data_rejection.expected-statuses = {list(REFUSALS)}"]
     for operation, check, _ in EXCLUDED:
@@ -122,7 +122,7 @@ def configuration() -> str:
 
 
 def schemathesis(contract: Contract, seed: int, config: Path) -> tuple[int, int, str]:
-    """One run: how many requests were made, the exit code, and what was said."""
+    """Run once and return the number of requests, the exit code and the output."""
     url = f"http://127.0.0.1:{contract.service.port}/openapi.json"
     bearer = f"Authorization: Bearer {contract.every_right}"
     directory = config.parent / str(seed)
@@ -132,17 +132,17 @@ def schemathesis(contract: Contract, seed: int, config: Path) -> tuple[int, int,
     command += ["--seed", str(seed), "--continue-on-failure", "--no-shrink", "--no-color"]
     command += ["--suppress-health-check", "all", "--request-timeout", "30"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory)
-    said = done.stdout + done.stderr
-    found = re.search(r"([\d,]+) generated", said)
-    return int(found[1].replace(",", "")) if found else 0, done.returncode, said
+    output = done.stdout + done.stderr
+    found = re.search(r"([\d,]+) generated", output)
+    return int(found[1].replace(",", "")) if found else 0, done.returncode, output
 
 
-def shortened(said: str) -> str:
-    """What was said, without the greater part of lines that repeat a long request."""
-    return "\n".join(line[:400] for line in said.splitlines())[-12_000:]
+def shortened(output: str) -> str:
+    """Return the end of the *output*, with long lines cut."""
+    return "\n".join(line[:400] for line in output.splitlines())[-12_000:]
 
 
-# The contract that no answer is ever empty, over HTTP.
+# No answer is ever empty.
 
 HOSTILE = st.one_of(
     st.text(max_size=40),
@@ -178,7 +178,7 @@ HOSTILE = st.one_of(
 )
 
 
-def test_an_answer_holds_exactly_k_and_nothing_that_it_must_not(contract: Contract, report: Report):
+def test_an_answer_holds_exactly_k_allowed_items(contract: Contract, report: Report):
     asked: Counter[str] = Counter()
     client = http.client.HTTPConnection("127.0.0.1", contract.service.port, timeout=30)
     headers = {**contract.keys.use, "Content-Type": "application/json"}
@@ -196,7 +196,7 @@ def test_an_answer_holds_exactly_k_and_nothing_that_it_must_not(contract: Contra
         client.request("POST", "/recommend", json.dumps(body).encode(), headers)
         response = client.getresponse()
         content = response.read()
-        if response.status == 422 and has_surrogate(body):  # which is no text, and cannot be said in UTF-8
+        if response.status == 422 and has_surrogate(body):  # surrogates cannot be encoded in UTF-8
             asked["surrogates"] += 1
             return
         assert response.status == 200, (response.status, content[:500])
@@ -207,7 +207,7 @@ def test_an_answer_holds_exactly_k_and_nothing_that_it_must_not(contract: Contra
     holds()
     client.close()
     report.add(
-        "Hypothesis on the never-empty contract, hostile strings",
+        "Hypothesis: answers to hostile strings are never empty",
         f"{asked['answers']:,} answers, {asked['popular']:,} of them popular; {asked['surrogates']:,} x 422, no text",
         "exactly k each",
         True,
@@ -215,9 +215,9 @@ def test_an_answer_holds_exactly_k_and_nothing_that_it_must_not(contract: Contra
 
 
 def bodies(recommender: Recommender) -> st.SearchStrategy[dict[str, Any]]:
-    """Bodies of `/recommend` in which what the catalogue knows and what is hostile are mixed."""
-    tracks = st.sampled_from([track.id for track in recommender.popular(400)])
-    names = [name for artist in recommender.popular_artists(200) for name in (artist.id, artist.name)]
+    """Return bodies of `/recommend` that mix known ids with hostile strings."""
+    tracks = st.sampled_from([track.id for track in recommender.popular("tracks", 400)])
+    names = [name for artist in recommender.popular("artists", 200) for name in (artist.id, artist.name)]
     ids = st.one_of(tracks, HOSTILE, tracks.map(lambda text: text + " "))
     mentions = st.one_of(st.sampled_from(names), HOSTILE)
     counted = st.builds(lambda name, count: {"artist": name, "count": count}, mentions, st.integers(1, 10**9))
@@ -238,7 +238,7 @@ def has_surrogate(value: Any) -> bool:
 
 
 def check(recommender: Recommender, body: dict[str, Any], content: bytes) -> None:
-    """Hold an answer of 200 against all that is promised of it."""
+    """Check an answer against the promises of the API."""
     kind, k = body.get("kind", "tracks"), body.get("k", 100)
     schema = RecommendTracksResponse if kind == "tracks" else RecommendArtistsResponse
     schema.model_validate_json(content, strict=True)
@@ -250,21 +250,21 @@ def check(recommender: Recommender, body: dict[str, Any], content: bytes) -> Non
     tracks = body.get("tracks", [])
     named = [mention["artist"] if isinstance(mention, dict) else mention for mention in body.get("artists", [])]
 
-    track_rows, unknown_tracks = catalogue.track_rows(tracks)
-    artist_rows, unknown_artists = catalogue.artist_rows(named)
+    track_rows, unknown_tracks = catalogue.rows("tracks", tracks)
+    artist_rows, unknown_artists = catalogue.rows("artists", named)
     unknown_title = bool(body.get("title")) and not catalogue.term_rows(body["title"])
     assert answer["unknown"] == {"tracks": unknown_tracks, "artists": unknown_artists, "title": unknown_title}
     known = track_rows or artist_rows or (body.get("title") and not unknown_title)
     assert answer["strategy"] == ("fold-in" if known else "popular")
 
-    assert len(found) == k  # this world holds thousands of tracks and artists
-    assert len(set(found)) == k, "one is there twice"
+    assert len(found) == k  # the world holds thousands of tracks and artists
+    assert len(set(found)) == k, "an item appears twice"
     assert scores == sorted(scores, reverse=True)
     if kind == "tracks":
         assert not set(found) & {*tracks, *body.get("exclude", [])}
     else:
-        excluded, _ = catalogue.artist_rows(body.get("exclude", []))
+        excluded, _ = catalogue.rows("artists", body.get("exclude", []))
         of_tracks = {int(row) for row in recommender.artifacts.space.track_artists[track_rows]}
-        answered, none = catalogue.artist_rows(found)
+        answered, none = catalogue.rows("artists", found)
         assert not none
         assert not set(answered) & {*artist_rows, *excluded, *of_tracks}

@@ -1,7 +1,7 @@
 """
-Clients that are slow, greedy or malicious: refused within the limits, while others are answered and memory stays.
+Slow, greedy and malicious clients: refused within the limits, while others are answered and memory stays flat.
 
-No part of `make test`, as it takes minutes.
+`make test` leaves it out, because it takes minutes.
 
     python -m pytest -s tests/chaos/hostile.py
 """
@@ -21,17 +21,17 @@ import pytest
 from load import Load, percentile, run, statuses
 from publishing import publish
 from reliability import Report, Service, metric, until
-from wire import CLOSED, OPEN, Peak, connect, connections, flat_memory, get, post, say, say_slowly
+from wire import CLOSED, OPEN, Peak, connect, connections, flat_memory, get, post, send, send_slowly
 
 from service.engine import Store
 
 WORKERS, CONNECTIONS = 2, 100
 HEADER_S, REQUEST_S, IDLE_S = 1.0, 2.0, 2.0
-LONGEST_S = 60.0  # that anything here is waited for
-GRACE_S = 1.5  # beyond a limit: the service looks from time to time
+LONGEST_S = 60.0  # longest wait for anything here
+GRACE_S = 1.5  # beyond a limit
 BODY, HEADER = 8 << 20, 16 << 10
 MIB, GIB, PIPELINED = 1 << 20, 1 << 30, 20_000
-PEAK_MIB, HELD_MIB = 64, 24  # that a worker may take for a while; and for good, as all is new to it
+PEAK_MIB, HELD_MIB = 64, 24  # growth of a worker: for a while; for good, after its first requests of each kind
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def report() -> Iterator[Report]:
 
 @pytest.fixture(scope="module")
 def service(bases: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Two workers with small limits, after a first look at everything."""
+    """Two workers with small limits, after a few requests of each kind."""
     directory = tmp_path_factory.mktemp("hostile")
     store = Store(directory / "models")
     publish(store, bases[0])
@@ -64,7 +64,7 @@ def service(bases: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module", autouse=True)
 def health(service: Service, report: Report) -> Iterator[None]:
-    """Health is asked all along, over connections that were there before, and always answers."""
+    """Request health all the time over older connections; each request must be answered."""
     load = Load(service.port, [get("/health/live")])
     found, before = [], service.memory()
     thread = threading.Thread(target=lambda: found.append(run(load.open(20, 3600.0, least=6))), daemon=True)
@@ -74,18 +74,18 @@ def health(service: Service, report: Report) -> Iterator[None]:
     thread.join(20)
     (records,) = found
     figure = f"p99 {percentile(records, 99):.0f}, most {percentile(records, 100):.0f} ms"
-    report.add("/health/live all along", figure, "each answered", set(statuses(records)) == {200})
+    report.add("/health/live all the time", figure, "each answered", set(statuses(records)) == {200})
     assert set(statuses(records)) == {200}, statuses(records)
     after = service.memory()
     held = " and ".join(f"{before[pid] / MIB:.1f} -> {after[pid] / MIB:.1f} MiB" for pid in before)
     flat = all(after[pid] - before[pid] < HELD_MIB * MIB for pid in before)
-    report.add("private memory of the workers, before all of it and after", held, f"< {HELD_MIB} MiB more", flat)
+    report.add("private memory of the workers, before and after", held, f"< {HELD_MIB} MiB more", flat)
     assert flat, held
 
 
 @pytest.fixture(autouse=True)
-def well(service: Service) -> Iterator[None]:
-    """After whatever was tried the same workers answer a new client."""
+def _same_workers_answer(service: Service) -> Iterator[None]:
+    """Check after each test that the same workers answer a new client."""
     workers = service.workers()
     yield
     until(lambda: answers(service), 10, "the service to answer a new client")
@@ -103,7 +103,7 @@ def answers(service: Service) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("what", "first", "piece", "within_s"),
+    ("name", "first", "piece", "within_s"),
     [
         ("nothing at all", b"", b"", max(HEADER_S, IDLE_S)),
         ("a request line that does not end", b"GET /", b"a", HEADER_S),
@@ -118,7 +118,7 @@ def answers(service: Service) -> bool:
             REQUEST_S,
         ),
         (
-            "a body that nobody reads",
+            "an unread body",
             b"GET /model HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n",
             b"a",
             REQUEST_S,
@@ -126,30 +126,30 @@ def answers(service: Service) -> bool:
         ("a second request that does not end", get("/health/live") + b"GET /model HT", b"", max(HEADER_S, IDLE_S)),
     ],
 )
-def test_a_slow_client_is_cut_off_in_time(
-    service: Service, report: Report, what: str, first: bytes, piece: bytes, within_s: float
+def test_a_slow_client_is_disconnected_in_time(
+    service: Service, report: Report, name: str, first: bytes, piece: bytes, within_s: float
 ):
     started = time.monotonic()
-    answers = 2 if first.startswith(b"GET") else 1  # what is answered in between does not end it
-    said = say_slowly(service, first, piece, 0.05, within_s + GRACE_S + 3, answers=answers)
+    answers = 2 if first.startswith(b"GET") else 1  # the first response does not end the test
+    received = send_slowly(service, first, piece, 0.05, within_s + GRACE_S + 3, answers=answers)
     took = time.monotonic() - started
 
-    assert said.status in (200 if first.startswith(b"GET") else 408, CLOSED, 408)
-    assert said.closed, "the connection is still open"
+    assert received.status in (200 if first.startswith(b"GET") else 408, CLOSED, 408)
+    assert received.closed, "the connection is still open"
     assert took < within_s + GRACE_S + 0.4
-    report.add(f"slow: {what}", f"{said.status or 'closed'} after {took:.1f} s", f"limit {within_s:g} s", True)
+    report.add(f"slow: {name}", f"{received.status or 'closed'} after {took:.1f} s", f"limit {within_s:g} s", True)
 
 
-def test_a_connection_that_rests_is_closed_in_time(service: Service, report: Report):
-    said = say(service, get("/health/live"), answers=2, patience_s=IDLE_S + GRACE_S + 3)
+def test_an_idle_connection_is_closed_in_time(service: Service, report: Report):
+    received = send(service, get("/health/live"), answers=2, patience_s=IDLE_S + GRACE_S + 3)
 
-    assert said.status == 200
-    assert said.closed
-    assert said.took_s < IDLE_S + GRACE_S
-    report.add("slow: idle after a request", f"closed after {said.took_s:.1f} s", f"limit {IDLE_S:g} s", True)
+    assert received.status == 200
+    assert received.closed
+    assert received.took_s < IDLE_S + GRACE_S
+    report.add("slow: idle after a request", f"closed after {received.took_s:.1f} s", f"limit {IDLE_S:g} s", True)
 
 
-def test_half_open_connections_by_the_hundred_keep_nobody_out(service: Service, report: Report):
+def test_many_half_open_connections_do_not_block_other_clients(service: Service, report: Report):
     n = WORKERS * CONNECTIONS // 2 - 20
     with flat_memory(service), connections(service, n) as sockets:
         for each in sockets:
@@ -162,14 +162,14 @@ def test_half_open_connections_by_the_hundred_keep_nobody_out(service: Service, 
     report.add(f"{n} half-open connections", f"{asked} others answered; closed {took:.1f} s later", "no refusal", True)
 
 
-def test_more_connections_than_allowed_are_closed_at_once_and_room_comes_back(service: Service, report: Report):
+def test_connections_beyond_the_limit_are_closed_at_once_and_room_comes_back(service: Service, report: Report):
     allowed = WORKERS * CONNECTIONS
     n = allowed + 300
     with flat_memory(service), connections(service, n) as sockets:
         for each in sockets:
             with suppress(OSError):
                 each.sendall(b"GET /model HTTP/1.1\r\nHo")
-        until(lambda: sum(map(is_open, sockets)) <= allowed, HEADER_S / 2, "those that are too many to be closed")
+        until(lambda: sum(map(is_open, sockets)) <= allowed, HEADER_S / 2, "those beyond the limit to be closed")
         held = sum(map(is_open, sockets))
         took = until(lambda: not any(is_open(each) for each in sockets), HEADER_S + GRACE_S + 2, "all to be closed")
         room = until(lambda: answers(service), 5, "room for a new client")
@@ -182,7 +182,7 @@ def test_more_connections_than_allowed_are_closed_at_once_and_room_comes_back(se
 
 
 def is_open(connection: socket.socket) -> bool:
-    """Whether the service holds its end; what it has said is passed over."""
+    """Return True if the service holds its end; data that has arrived is skipped."""
     connection.setblocking(False)
     try:
         while connection.recv(4096):
@@ -196,24 +196,24 @@ def is_open(connection: socket.socket) -> bool:
 
 @pytest.mark.parametrize("reading", ["nothing", "a byte at a time"])
 @pytest.mark.parametrize(
-    ("what", "asked"),
+    ("name", "asked"),
     [
         ("300 long answers", post("/recommend", {"title": "chill", "k": 500}) * 300),
         ("20,000 short ones", get("/health/live") * 20_000),
     ],
 )
-def test_who_does_not_read_the_answers_is_cut_off_and_fills_no_memory(
-    service: Service, report: Report, what: str, asked: bytes, reading: str
+def test_a_client_that_does_not_read_is_disconnected_and_fills_no_memory(
+    service: Service, report: Report, name: str, asked: bytes, reading: str
 ):
     with Peak(service) as peak:
         took = [ignore_answers(service, asked, reading) for _ in range(3)]
-    with flat_memory(service):  # what the first times leave behind for good is no leak
+    with flat_memory(service):  # the first times may leave something behind, which is no leak
         ignore_answers(service, asked, reading)
 
     assert max(took) < REQUEST_S + IDLE_S + GRACE_S
     report.add(
-        f"20 clients that read {reading} of {what} each",
-        f"cut off after {max(took):.1f} s, {peak.mib:+.0f} MiB meanwhile",
+        f"20 clients that read {reading} of {name} each",
+        f"disconnected after {max(took):.1f} s, {peak.mib:+.0f} MiB meanwhile",
         f"{REQUEST_S + IDLE_S:g} s, < {PEAK_MIB} MiB",
         peak.mib < PEAK_MIB,
     )
@@ -222,8 +222,10 @@ def test_who_does_not_read_the_answers_is_cut_off_and_fills_no_memory(
 
 def ignore_answers(service: Service, asked: bytes, reading: str) -> float:
     """
-    Send *asked* over twenty connections, and leave it at that; returns for how long one of them was held after the last
-    answer that the system took: as long as it takes them, the client may be a fast one.
+    Send *asked* over twenty connections and hardly read the answers.
+
+    Returns:
+        Seconds from the last answer that the system accepted until all connections were closed.
     """
     with connections(service, 20, receive_buffer=2048) as sockets:
         ports = {each.getsockname()[1] for each in sockets}
@@ -237,28 +239,28 @@ def ignore_answers(service: Service, asked: bytes, reading: str) -> float:
             for each in sockets if reading != "nothing" else ():
                 with suppress(OSError):
                     each.recv(1)
-            # Those that were on their way as a connection ended are counted too.
+            # Requests in progress when a connection ended are counted too.
             if n_answered(service) > answered + 2 * len(sockets):
                 answered, moved = n_answered(service), time.monotonic()
-            time.sleep(0.1)  # how slow a reader it is
+            time.sleep(0.1)  # a slow reader
         return time.monotonic() - moved
 
 
 def n_answered(service: Service) -> float:
-    """How many requests were answered that are no question for it."""
+    """Return the number of requests answered, without those for metrics."""
     text = service.ask("GET", "/metrics").body.decode()
     counted = "segue_request_duration_seconds_count"
     return metric(text, counted) - metric(text, counted, route="/metrics")
 
 
-# Greedy ones.
+# Greedy clients.
 
 
-def test_a_body_of_a_gibibyte_is_refused_before_it_comes(service: Service, report: Report):
+def test_a_body_of_a_gibibyte_is_refused_before_it_arrives(service: Service, report: Report):
     head = f"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {GIB}\r\n\r\n"
     with flat_memory(service):
-        silent = say(service, head.encode())
-        pushing = say_slowly(service, head.encode(), b" " * (1 << 20), 0, 10, most=GIB)
+        silent = send(service, head.encode())
+        pushing = send_slowly(service, head.encode(), b" " * (1 << 20), 0, 10, most=GIB)
 
     assert silent.status == 413
     assert silent.took_s < 0.5
@@ -267,32 +269,34 @@ def test_a_body_of_a_gibibyte_is_refused_before_it_comes(service: Service, repor
     assert pushing.sent < BODY + (16 << 20)
     report.add(
         "a body of 1 GiB, declared",
-        f"413 after {silent.took_s * 1e3:.0f} ms; cut off after {pushing.sent >> 20} MiB",
+        f"413 after {silent.took_s * 1e3:.0f} ms; closed after {pushing.sent >> 20} MiB",
         "413",
         True,
     )
 
 
-def test_a_body_that_does_not_say_how_long_it_is_is_cut_off_at_the_limit(service: Service, report: Report):
+def test_a_body_of_unknown_length_is_refused_at_the_limit(service: Service, report: Report):
     head = b"POST /recommend HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"100000\r\n" + b" " * (1 << 20) + b"\r\n"
     with flat_memory(service):
-        said = say_slowly(service, head, chunk, 0, 10, most=GIB)
+        received = send_slowly(service, head, chunk, 0, 10, most=GIB)
 
-    assert said.status in (413, CLOSED)
-    assert said.closed
-    assert said.sent < BODY + (16 << 20)
-    report.add("a body of 1 GiB, in chunks", f"{said.status or 'closed'} after {said.sent >> 20} MiB", "413", True)
+    assert received.status in (413, CLOSED)
+    assert received.closed
+    assert received.sent < BODY + (16 << 20)
+    report.add(
+        "a body of 1 GiB, in chunks", f"{received.status or 'closed'} after {received.sent >> 20} MiB", "413", True
+    )
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/model", "/no/such/path"])
-def test_a_body_where_none_belongs_is_not_read_without_end(service: Service, path: str):
+def test_an_endless_body_of_a_get_is_not_read_to_its_end(service: Service, path: str):
     head = f"GET {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     with flat_memory(service):
-        said = say_slowly(service, head, b"100000\r\n" + b" " * (1 << 20) + b"\r\n", 0, 10, most=GIB)
+        received = send_slowly(service, head, b"100000\r\n" + b" " * (1 << 20) + b"\r\n", 0, 10, most=GIB)
 
-    assert said.status in (200, 404, 413, CLOSED)
-    assert said.sent < GIB
+    assert received.status in (200, 404, 413, CLOSED)
+    assert received.sent < GIB
 
 
 def test_compressed_bodies_are_refused_unread(service: Service, report: Report):
@@ -308,12 +312,12 @@ def test_compressed_bodies_are_refused_unread(service: Service, report: Report):
         ("gzip, identity", bomb),
     ):
         with flat_memory(service):
-            said = say(service, post("/recommend", body, {"Content-Encoding": encoding}))
-        assert said.status == 415, encoding
-        assert said.took_s < 0.5
+            received = send(service, post("/recommend", body, {"Content-Encoding": encoding}))
+        assert received.status == 415, encoding
+        assert received.took_s < 0.5
     transferred = b"POST /recommend HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
-    said = say(service, transferred + b"%x\r\n" % len(bomb) + bomb + b"\r\n0\r\n\r\n")
-    assert said.refused
+    received = send(service, transferred + b"%x\r\n" % len(bomb) + bomb + b"\r\n0\r\n\r\n")
+    assert received.refused
     report.add("compressed bodies of eight kinds, bombs", "415, unread", "415", True)
 
 
@@ -321,7 +325,7 @@ MILLION = 1_000_000
 
 
 @pytest.mark.parametrize(
-    ("what", "body"),
+    ("name", "body"),
     [
         ("a million tracks", b'{"tracks":[' + b'"a",' * (MILLION - 1) + b'"a"]}'),
         ("a million exclusions", b'{"exclude":[' + b'"a",' * (MILLION - 1) + b'"a"]}'),
@@ -341,24 +345,22 @@ MILLION = 1_000_000
         ("eight megabytes of quotes", b'"' * (BODY - 1)),
     ],
 )
-def test_a_body_that_is_meant_to_keep_it_busy_is_refused_quickly(
-    service: Service, report: Report, what: str, body: bytes
-):
+def test_an_expensive_body_is_refused_quickly(service: Service, report: Report, name: str, body: bytes):
     with flat_memory(service):
-        said = [say(service, post("/recommend", body)) for _ in range(6)]
+        received = [send(service, post("/recommend", body)) for _ in range(6)]
 
-    took = max(each.took_s for each in said)
-    assert {each.status for each in said} <= {413, 422}
-    assert all(len(each.body) < 20_000 for each in said), "what was sent comes back"
+    took = max(each.took_s for each in received)
+    assert {each.status for each in received} <= {413, 422}
+    assert all(len(each.body) < 20_000 for each in received), "the response repeats the request"
     assert took < 1.5
-    report.add(f"a body of {what}", f"{said[0].status} after {took * 1e3:.0f} ms", "413 or 422", True)
+    report.add(f"a body of {name}", f"{received[0].status} after {took * 1e3:.0f} ms", "413 or 422", True)
 
 
-# Malicious ones.
+# Malicious clients.
 
 
 @pytest.mark.parametrize(
-    ("what", "content", "expected"),
+    ("name", "content", "expected"),
     [
         ("a URL of 100 kB", get("/similar?track=" + "a" * 100_000), {400, 414, 431}),
         ("a header of 100 kB", get("/model", {"X-Long": "a" * 100_000}), {400, 431}),
@@ -370,41 +372,41 @@ def test_a_body_that_is_meant_to_keep_it_busy_is_refused_quickly(
             b"2;x=" + b"a" * 100_000 + b"\r\n{}\r\n0\r\n\r\n", {200, 400, 413, 431}),
     ],
 )  # fmt: skip
-def test_a_head_beyond_the_limit_is_refused_and_the_connection_closed(
-    service: Service, report: Report, what: str, content: bytes, expected: set[int]
+def test_headers_beyond_the_limit_are_refused_and_the_connection_closed(
+    service: Service, report: Report, name: str, content: bytes, expected: set[int]
 ):
     with flat_memory(service):
-        said = say(service, content)
+        received = send(service, content)
 
-    assert said.status in expected | {CLOSED}
-    assert said.took_s < 1
-    if said.status != 200:
-        assert said.closed
-    report.add(what, str(said.status or "closed"), "4xx, closed or skipped", True)
+    assert received.status in expected | {CLOSED}
+    assert received.took_s < 1
+    if received.status != 200:
+        assert received.closed
+    report.add(name, str(received.status or "closed"), "4xx, closed or skipped", True)
 
 
 @pytest.mark.parametrize(
-    ("what", "first", "piece"),
+    ("name", "first", "piece"),
     [
         ("a trailer that does not end", b"2\r\n{}\r\n0\r\nX-Long: ", b"a"),
         ("trailers without end", b"2\r\n{}\r\n0\r\n", b"X-Long: aaaaaa\r\n"),
         ("a chunk extension that does not end", b"2;x=", b"a"),
     ],
 )
-def test_what_comes_beside_a_body_has_its_limit_too(
-    service: Service, report: Report, what: str, first: bytes, piece: bytes
+def test_endless_trailers_and_chunk_extensions_are_refused(
+    service: Service, report: Report, name: str, first: bytes, piece: bytes
 ):
     head = b"POST /recommend HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     with Peak(service) as peak:
-        said = say_slowly(service, head + first, piece * ((1 << 20) // len(piece)), 0, 10, most=GIB)
+        received = send_slowly(service, head + first, piece * ((1 << 20) // len(piece)), 0, 10, most=GIB)
 
     report.add(
-        what,
-        f"{said.status or 'closed'} after {said.sent >> 20} MiB, {max(0, peak.mib):+.0f} MiB of memory",
-        f"cut off, < {PEAK_MIB} MiB",
-        said.status != OPEN and peak.mib < PEAK_MIB,
+        name,
+        f"{received.status or 'closed'} after {received.sent >> 20} MiB, {max(0, peak.mib):+.0f} MiB of memory",
+        f"closed, < {PEAK_MIB} MiB",
+        received.status != OPEN and peak.mib < PEAK_MIB,
     )
-    assert said.status != OPEN
+    assert received.status != OPEN
     assert peak.mib < PEAK_MIB
 
 
@@ -413,7 +415,7 @@ BODY_2 = b"{}"
 
 
 def smuggling() -> dict[str, bytes]:
-    """Requests of which two parsers may see two ends."""
+    """Return requests whose end two parsers may see in different places."""
     line = b"POST /recommend HTTP/1.1\r\nHost: x\r\n"
     chunked = b"0\r\n\r\n" + SMUGGLED
     return {
@@ -438,7 +440,7 @@ def smuggling() -> dict[str, bytes]:
 
 
 def malformed() -> dict[str, bytes]:
-    """What is no request."""
+    """Return data that is no valid request."""
     end = b"\r\nHost: x\r\n\r\n"
     return {
         "a lower-case method": b"get /health/live HTTP/1.1" + end,
@@ -459,25 +461,25 @@ def malformed() -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("what", smuggling())
-def test_no_request_can_be_smuggled_in_another(service: Service, report: Report, what: str):
-    said = say(service, smuggling()[what], answers=2, patience_s=REQUEST_S + GRACE_S + 1)
+@pytest.mark.parametrize("name", smuggling())
+def test_a_request_cannot_be_smuggled_in_another(service: Service, report: Report, name: str):
+    received = send(service, smuggling()[name], answers=2, patience_s=REQUEST_S + GRACE_S + 1)
 
-    assert len(said.answers) <= 1, f"{[status for status, _, _ in said.answers]}"
-    assert said.refused, said.status
-    assert said.closed
-    report.add(f"smuggling: {what}", str(said.status or "closed"), "4xx or closed", True)
+    assert len(received.answers) <= 1, f"{[status for status, _, _ in received.answers]}"
+    assert received.refused, received.status
+    assert received.closed
+    report.add(f"smuggling: {name}", str(received.status or "closed"), "4xx or closed", True)
 
 
-@pytest.mark.parametrize("what", malformed())
-def test_what_is_no_request_is_refused_and_the_connection_closed(service: Service, report: Report, what: str):
-    said = say(service, malformed()[what], patience_s=HEADER_S + GRACE_S + 1)
+@pytest.mark.parametrize("name", malformed())
+def test_an_invalid_request_is_refused_and_the_connection_closed(service: Service, report: Report, name: str):
+    received = send(service, malformed()[name], patience_s=HEADER_S + GRACE_S + 1)
 
-    assert said.refused, said.status
-    assert said.status != OPEN
-    if said.status not in (404, 405, 501):  # what is understood and refused may go on
-        assert said.closed
-    report.add(f"malformed: {what}", str(said.status or "closed"), "4xx or closed", True)
+    assert received.refused, received.status
+    assert received.status != OPEN
+    if received.status not in (404, 405, 501):  # the connection of a valid request may stay open
+        assert received.closed
+    report.add(f"malformed: {name}", str(received.status or "closed"), "4xx or closed", True)
 
 
 PATHS = (
@@ -490,33 +492,33 @@ PATHS = (
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_path_that_is_none_of_ours_leads_nowhere(service: Service, path: str):
-    said = say(service, get(path))
+def test_an_unknown_path_is_refused(service: Service, path: str):
+    received = send(service, get(path))
 
-    assert said.refused, f"{said.status}: {said.body[:200]!r}"
-    assert b"Traceback" not in said.body
-    if said.answers and said.status != 400:
-        assert json.loads(said.body)["status"] == said.status
+    assert received.refused, f"{received.status}: {received.body[:200]!r}"
+    assert b"Traceback" not in received.body
+    if received.answers and received.status != 400:
+        assert json.loads(received.body)["status"] == received.status
 
 
-def test_a_target_in_absolute_form_is_our_own_path_whatever_host_it_names(service: Service):
-    said = say(service, b"GET http://elsewhere.example/model HTTP/1.1\r\nHost: x\r\n\r\n")
-    proxied = say(service, b"CONNECT elsewhere.example:443 HTTP/1.1\r\nHost: x\r\n\r\n")
+def test_a_target_in_absolute_form_is_a_path_of_this_service(service: Service):
+    received = send(service, b"GET http://elsewhere.example/model HTTP/1.1\r\nHost: x\r\n\r\n")
+    proxied = send(service, b"CONNECT elsewhere.example:443 HTTP/1.1\r\nHost: x\r\n\r\n")
 
-    assert said.status in {200, 400, 404}
+    assert received.status in {200, 400, 404}
     assert proxied.refused
 
 
-def test_requests_in_a_pipeline_are_answered_in_their_order(service: Service):
+def test_pipelined_requests_are_answered_in_order(service: Service):
     bodies = [post("/recommend", {"k": k}) for k in range(1, 21)]
 
-    said = say(service, b"".join(bodies), answers=20)
+    received = send(service, b"".join(bodies), answers=20)
 
-    assert [status for status, _, _ in said.answers] == [200] * 20
-    assert [len(json.loads(body)["tracks"]) for _, _, body in said.answers] == list(range(1, 21))
+    assert [status for status, _, _ in received.answers] == [200] * 20
+    assert [len(json.loads(body)["tracks"]) for _, _, body in received.answers] == list(range(1, 21))
 
 
-def test_a_pipeline_without_end_does_not_grow_in_memory(service: Service, report: Report):
+def test_an_endless_pipeline_does_not_fill_memory(service: Service, report: Report):
     for _ in range(4):
         answered = read_pipeline(service)
     with flat_memory(service), Peak(service) as peak:
@@ -533,7 +535,7 @@ def test_a_pipeline_without_end_does_not_grow_in_memory(service: Service, report
 
 
 def read_pipeline(service: Service) -> int:
-    """How many answers came to as many requests as a client can send at once."""
+    """Send as many requests as possible at once and return the number of answers."""
     with connect(service) as connection:
         asked = get("/health/live") * PIPELINED
         sender = threading.Thread(target=lambda: push(connection, asked), daemon=True)
@@ -558,7 +560,7 @@ def push(connection: socket.socket, content: bytes) -> None:
         return
 
 
-def test_errors_have_one_shape_and_every_answer_its_headers(service: Service):
+def test_all_errors_have_one_shape_and_all_responses_the_security_headers(service: Service):
     seen = Counter()
     for request in (
         get("/health/live"),
@@ -576,8 +578,8 @@ def test_errors_have_one_shape_and_every_answer_its_headers(service: Service):
         post("/admin/reload", b""),
         prepared_options(),
     ):
-        said = say(service, request)
-        status, headers, body = said.answers[0]
+        received = send(service, request)
+        status, headers, body = received.answers[0]
         seen[status] += 1
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cache-control"] == "no-store"
@@ -596,6 +598,6 @@ def test_errors_have_one_shape_and_every_answer_its_headers(service: Service):
 
 
 def prepared_options() -> bytes:
-    """What a page elsewhere would ask first."""
+    """Return the preflight request of a page of another origin."""
     origin = b"Origin: https://e.example\r\nAccess-Control-Request-Method: POST"
     return b"OPTIONS /recommend HTTP/1.1\r\nHost: x\r\n" + origin + b"\r\n\r\n"

@@ -1,4 +1,4 @@
-"""Keys for a service under test, made by its own command."""
+"""Keys for a service under test, created by its own command."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from reliability import ROOT
 
 @dataclass(frozen=True)
 class Keys:
-    """A file of keys, and the headers of one for each right."""
+    """A key file, and headers with a key for each right."""
 
     file: Path
     use: dict[str, str]
@@ -19,7 +19,7 @@ class Keys:
 
 
 def make_keys(file: Path, *options: str) -> Keys:
-    """Make a key for each right in *file*; *options* are for the one to use the service with."""
+    """Create a key for each right in *file*; *options* apply to the one with the right `use`."""
     file.parent.mkdir(parents=True, exist_ok=True)
     return Keys(
         file,
@@ -30,12 +30,12 @@ def make_keys(file: Path, *options: str) -> Keys:
 
 
 def make_key(file: Path, name: str, right: str, *options: str) -> str:
-    """Make a key called *name* with one *right* in *file*; returns it."""
+    """Create the key *name* with one *right* in *file* and return it."""
     command = [sys.executable, "-m", "service", "keys", "create", name, "--file", str(file), "--right", right, *options]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return said.stdout.split()[-1]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.split()[-1]
 
 
 def bearer(key: str) -> dict[str, str]:
-    """The header that presents *key*."""
+    """Return the header with *key*."""
     return {"Authorization": f"Bearer {key}"}

@@ -1,4 +1,4 @@
-"""Versions published as the trainer publishes them, whole or damaged, from the files of a model that is there."""
+"""Versions made from an existing model, whole or damaged, and published as the trainer does."""
 
 import os
 import random
@@ -14,16 +14,17 @@ MANIFEST = "manifest.json"
 
 def publish(store: Store, base: Path, damaged: str | None = None, seed: int = 0, **changes: Any) -> str:
     """
-    Publish the model in *base* as a version of its own.
+    Publish the model in *base* as a new version.
 
     Args:
-        store: where.
-        base: its files; all but the manifest are linked, not copied.
-        damaged: the file in which one bit is flipped, of which *seed* is the place; None for none.
-        changes: of the manifest.
+        store: the store.
+        base: the directory of the model. All files but the manifest are linked, not copied.
+        damaged: the file in which one bit is flipped; None for none.
+        seed: chooses the bit.
+        changes: fields of the manifest.
 
     Returns:
-        Its name.
+        The name of the version.
     """
     version = new_version()
     with store.writing(), store.staging(version) as staged:
@@ -40,15 +41,15 @@ def publish(store: Store, base: Path, damaged: str | None = None, seed: int = 0,
 
 
 def publish_a_newer_format(store: Store, base: Path) -> str:
-    """Publish a version in the format of a release that is yet to come."""
+    """Publish a version in the format of a future release."""
     return publish(store, base, format_version=FORMAT_VERSION + 1)
 
 
 def flip_a_bit(path: Path, seed: int) -> None:
     """
-    Flip one bit of *path*, which other versions may share.
+    Flip one bit of *path* and leave its other links alone.
 
-    The lowest of a byte: it changes any number, letter or bracket of a manifest into another one.
+    It is the lowest bit of a byte, so that a number, letter or bracket of a manifest becomes another one.
     """
     content = bytearray(path.read_bytes())
     content[random.Random(f"{path.name} {seed}").randrange(len(content))] ^= 1
@@ -57,5 +58,5 @@ def flip_a_bit(path: Path, seed: int) -> None:
 
 
 def artifact_files(base: Path) -> list[str]:
-    """Every file of the version in *base*."""
+    """Return the names of all files in *base*."""
     return sorted(path.name for path in base.iterdir())

@@ -1,7 +1,7 @@
 """
-New versions, damaged ones, dead workers, a stop: under a load that notices each wrong or missing answer.
+New versions, damaged versions, dead workers and a stop, under a load that notices each wrong or missing answer.
 
-No part of `make test`, as it takes minutes; SEGUE_CHAOS_S says how long the load lasts, four minutes unless given.
+`make test` leaves it out, because it takes minutes. SEGUE_CHAOS_S is the length of the load, 240 seconds by default.
 
     python -m pytest -s tests/chaos/reload.py
 """
@@ -28,9 +28,9 @@ from reliability import Report, Service, connections_of, mapped, metric, private
 from service.engine import Recommender, Store
 
 WORKERS = 2
-DYING_S = 0.25  # a process that is killed is not gone at once
+DYING_S = 0.25  # a killed process does not end at once
 SECONDS = float(os.environ.get("SEGUE_CHAOS_S", "240"))
-SHARE = min(1.0, SECONDS / 240)  # of all that happens, where there is less time
+SHARE = min(1.0, SECONDS / 240)  # of all steps, in less time
 RATE = float(os.environ.get("SEGUE_CHAOS_RATE", "60"))
 ASKS, CONNECTIONS, LIFETIME = 400, 16, 150
 PUBLISHED, ROLLED_BACK, KILLED = 35, 15, 10
@@ -43,7 +43,7 @@ GROWTH = 0.05
 
 @dataclass
 class Kill:
-    """A worker that was killed, when, and the client's ends of the connections that it had."""
+    """A killed worker, the time, and the client's ports of its connections."""
 
     pid: int
     when: float
@@ -53,14 +53,14 @@ class Kill:
 @dataclass
 class Campaign:
     """
-    Everything that is done to a service under load, and what was seen of it.
+    The steps that a service goes through under load, and their effects.
 
     Attributes:
         good: the base of each version that may answer.
-        followed_s: how long all workers took to serve each good version.
-        refused_s: how long all workers took to refuse each bad one.
-        reasons: what readiness said of each bad one, by its name.
-        replaced_s: how long it took until there were as many workers as before, after each kill.
+        followed_s: seconds until all workers served each good version.
+        refused_s: seconds until all workers refused each bad version.
+        reasons: the reason in the readiness for each bad version, by its name.
+        replaced_s: seconds from each kill until there were as many workers as before.
     """
 
     service: Service
@@ -77,7 +77,7 @@ class Campaign:
     replaced_s: list[float] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
 
-    # What may happen.
+    # Steps.
 
     def publish(self, wait: bool = True) -> None:
         base = self.rng.choice(self.bases)
@@ -87,7 +87,7 @@ class Campaign:
 
     def roll_back(self) -> None:
         there = [version for version in self.store.versions() if version in self.good and version != self.current]
-        if not there:  # nothing was published before the first rollback
+        if not there:  # nothing has been published yet
             self.publish()
             self.roll_back()
             return
@@ -113,7 +113,7 @@ class Campaign:
 
     def kill_while_a_version_comes(self) -> None:
         self.publish(wait=False)
-        time.sleep(self.rng.random() * 1.5)  # waits for nothing: any moment of the opening is a test
+        time.sleep(self.rng.random() * 1.5)  # any moment of the opening
         self.kill()
         self._follow(self.current)
 
@@ -121,17 +121,17 @@ class Campaign:
         self.publish_damaged("vectors.npy")
         self.kill()
 
-    # What is seen of it.
+    # Effects.
 
     def metrics(self) -> str:
         while True:
             try:
                 return self.service.ask("GET", "/metrics", headers=self.keys.metrics).body.decode()
-            except ConnectionError:  # it was given to a worker that was dying
+            except ConnectionError:  # a dying worker had accepted it
                 assert time.monotonic() < self.kills[-1].when + DYING_S
 
     def serving(self, version: str, status: str) -> bool:
-        """Whether all workers serve *version* and are *status*."""
+        """Return True if all workers serve *version* and have the *status*."""
         return metric(self.metrics(), "segue_workers", version=version, status=status) == WORKERS
 
     def _all_serve(self, gone: int) -> bool:
@@ -151,7 +151,7 @@ class Campaign:
         version = publish_bad()
 
         def refused() -> bool:
-            self.reasons[version] = self._reason()  # of whichever worker answers
+            self.reasons[version] = self._reason()  # of any worker
             counted = self._refusals() - before >= WORKERS
             return counted and version in self.reasons[version] and self.serving(self.current, "degraded")
 
@@ -166,10 +166,10 @@ class Campaign:
         assert reply.status == 200, f"readiness was {reply.status} while a version served: {reply.body!r}"
         return str(reply.json.get("reason", ""))
 
-    # All of it.
+    # All steps.
 
     def steps(self) -> list[tuple[str, Callable[[], None]]]:
-        """What happens, in a random order; where there is less time, less of each."""
+        """Return the steps in random order; in less time, fewer of each kind."""
         files = artifact_files(self.bases[0])
         kills = [self.kill, self.kill_while_a_version_comes, self.kill, self.kill_while_a_version_comes]
         kills = [*kills, self.kill_while_a_version_is_refused] * 2
@@ -185,7 +185,7 @@ class Campaign:
         return steps
 
     def run(self, seconds: float) -> None:
-        """Do it all, spread over *seconds*."""
+        """Do all steps, spread over *seconds*."""
         steps, started = self.steps(), time.monotonic()
         for number, (name, step) in enumerate(steps):
             step()
@@ -196,18 +196,18 @@ class Campaign:
                 print(f"\n  {elapsed:4.0f} s, {number + 1} of {len(steps)}: {name}", end="", flush=True)
             # The campaign fills its time.
             time.sleep(max(0.0, started + (number + 1) * seconds / len(steps) - time.monotonic()))
-        self.publish()  # whatever came last, in the end all is well
+        self.publish()  # the campaign ends with a good version
         print(flush=True)
 
 
 def thinned(steps: list) -> list:
-    """*steps*, or where there is less time a share of them, evenly."""
+    """Return every n-th of *steps*, fewer in less time."""
     n = max(1, round(len(steps) * SHARE))
     return [steps[index * len(steps) // n] for index in range(n)]
 
 
 class Background:
-    """A load in a thread of its own."""
+    """A load in its own thread."""
 
     def __init__(self, load: Load, rate: float):
         self._load, self.records = load, None
@@ -226,7 +226,7 @@ class Background:
 
 @dataclass
 class Outcome:
-    """What the campaign came to."""
+    """The results of the campaign."""
 
     campaign: Campaign
     asks: list[Ask]
@@ -239,12 +239,12 @@ class Outcome:
 
     @property
     def lost(self) -> Records:
-        """Requests without an answer that had been on their way to a worker when it was killed."""
+        """Return the requests without an answer that a killed worker had received."""
         return self.records[[self._was_killed(record) for record in self.records]]
 
     @property
     def failed(self) -> Records:
-        """Every other request that was not answered by 200."""
+        """Return the other requests that were not answered with 200."""
         mask = [record["status"] != 200 and not self._was_killed(record) for record in self.records]
         return self.records[mask]
 
@@ -252,7 +252,7 @@ class Outcome:
         return record["status"] == DROPPED and any(
             record["sent"] < kill.when + DYING_S
             and record["done"] > kill.when - DYING_S
-            # Its connections, and those that it would have been the next to accept.
+            # Its connections, and those in its backlog.
             and (record["port"] in kill.ports or record["sent"] > kill.when)
             for kill in self.campaign.kills
         )
@@ -260,7 +260,7 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def outcome(data: Path, bases: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
-    """The whole campaign: load, versions, kills, and a stop at the end while the load goes on."""
+    """Run the campaign: load, versions, kills, and a stop at the end under load."""
     directory = tmp_path_factory.mktemp("reload")
     store, keys = Store(directory / "models"), make_keys(directory / "keys")
     first = publish(store, bases[0])
@@ -268,7 +268,9 @@ def outcome(data: Path, bases: list[Path], tmp_path_factory: pytest.TempPathFact
     asks = mixed_asks(recommender, ASKS)
     recommender.close()
     answers = Answers()
-    settings = {"workers": WORKERS, "keys": keys.file, "drain_s": DRAIN_S, "stop_within_s": STOP_WITHIN_S}
+    # A queue that is long enough for a busy machine: this is not about overload.
+    settings = {"workers": WORKERS, "keys": keys.file, "max_waiting": 100, "max_wait_s": 5}
+    settings |= {"drain_s": DRAIN_S, "stop_within_s": STOP_WITHIN_S}
     with Service(store.root, directory / "service.log", **settings) as service:
         campaign = Campaign(service, store, bases, keys, good={first: bases[0]}, current=first)
         load = Background(Load(service.port, [ask.prepared(keys.use) for ask in asks], answers, LIFETIME), RATE)
@@ -276,7 +278,7 @@ def outcome(data: Path, bases: list[Path], tmp_path_factory: pytest.TempPathFact
             campaign.run(SECONDS)
             told = time.monotonic()
             service.signal(signal.SIGTERM)
-            # As whatever sends it requests would: what is not ready is not asked any more.
+            # A load balancer stops sending requests when a service is not ready.
             unready_after_s = until(lambda: service.ask("GET", "/health/ready").status == 503, DRAIN_S, "unready", 0.02)
             seen = answers.given.total()
             until(lambda: answers.given.total() > seen + RATE / 10, DRAIN_S, "more answers while it drains")
@@ -289,13 +291,13 @@ def outcome(data: Path, bases: list[Path], tmp_path_factory: pytest.TempPathFact
     report.finish()
 
 
-def test_no_answer_was_missing_or_refused_but_on_the_connections_of_killed_workers(outcome: Outcome):
+def test_only_requests_to_killed_workers_have_no_answer(outcome: Outcome):
     failed, lost, report = outcome.failed, outcome.lost, outcome.report
     what = {name: outcome.campaign.done.count(name) for name in ("a publish", "a rollback", "a kill")}
     damaged = sum(name.startswith("a flipped bit") for name in outcome.campaign.done)
     print()
     report.add(
-        "what happened meanwhile",
+        "steps",
         f"{what['a publish']} publishes, {what['a rollback']} rollbacks, {damaged} flipped bits, "
         f"a newer format, {what['a kill']} kills, SIGTERM",
     )
@@ -314,21 +316,21 @@ def latencies(records: Records) -> str:
     return ", ".join(f"{percentile(good, share):.1f}" for share in (50, 99, 100)) + " ms"
 
 
-def test_every_answer_is_that_of_the_version_that_it_names(outcome: Outcome):
+def test_every_answer_comes_from_the_version_that_it_names(outcome: Outcome):
     answers, campaign = outcome.answers, outcome.campaign
 
     wrong = answers.wrong(outcome.asks, campaign.good)
 
     outcome.report.add(
-        "answers recomputed by the version that they name", f"{sum(answers.given.values()):,}", "all equal", not wrong
+        "answers equal to a recomputation by their version", f"{sum(answers.given.values()):,}", "all equal", not wrong
     )
     outcome.report.add("versions that answered", f"{len(answers.versions)} of {len(campaign.good)} good ones")
     assert sum(answers.given.values()) == len(accepted(outcome.records))
     assert not wrong, f"{len(wrong)} are wrong, such as {wrong[:5]}"
 
 
-def test_the_models_do_not_answer_alike(outcome: Outcome):
-    """Else nothing would be seen of an answer by the wrong version."""
+def test_the_models_answer_differently(outcome: Outcome):
+    """Otherwise an answer by the wrong version would go unnoticed."""
     recommenders = [Recommender.open(base) for base in outcome.campaign.bases]
     differ = 0
     for ask in outcome.asks[:50]:
@@ -340,7 +342,7 @@ def test_the_models_do_not_answer_alike(outcome: Outcome):
     assert differ > 30
 
 
-def test_all_workers_follow_within_seconds(outcome: Outcome):
+def test_all_workers_follow_each_version_within_seconds(outcome: Outcome):
     campaign = outcome.campaign
     for what, took in (
         ("publish or rollback to served by all workers", campaign.followed_s),
@@ -353,7 +355,7 @@ def test_all_workers_follow_within_seconds(outcome: Outcome):
     assert len(campaign.replaced_s) == len(campaign.kills)
 
 
-def test_what_is_damaged_is_refused_by_name_and_counted_and_never_serves(outcome: Outcome):
+def test_damaged_versions_are_refused_by_name_and_never_serve(outcome: Outcome):
     campaign = outcome.campaign
 
     served = outcome.answers.versions & set(campaign.reasons)
@@ -367,7 +369,7 @@ def test_what_is_damaged_is_refused_by_name_and_counted_and_never_serves(outcome
     assert not served
 
 
-def test_a_stop_under_load_loses_nothing_and_ends_by_itself(outcome: Outcome):
+def test_a_service_stops_in_time_under_load(outcome: Outcome):
     outcome.report.add("SIGTERM to not ready", f"{outcome.unready_after_s:.2f} s")
     within = outcome.stopped_after_s < DRAIN_S + STOP_WITHIN_S
     outcome.report.add(
@@ -388,7 +390,7 @@ def is_listening(service: Service) -> bool:
 
 @contextmanager
 def half_sent(service: Service, n: int) -> Iterator[list[socket.socket]]:
-    """Connections that have each sent a request but for the end of its body."""
+    """Open connections and send a request without the end of its body on each."""
     sockets = [socket.create_connection(("127.0.0.1", service.port), timeout=10) for _ in range(n)]
     try:
         for each in sockets:
@@ -400,17 +402,17 @@ def half_sent(service: Service, n: int) -> Iterator[list[socket.socket]]:
             each.close()
 
 
-def test_a_request_that_came_before_the_stop_is_answered(bases: list[Path], tmp_path: Path):
+def test_requests_from_before_a_stop_are_answered(bases: list[Path], tmp_path: Path):
     store = Store(tmp_path / "models")
     publish(store, bases[0])
     rest = prepare("POST", "/recommend", {"title": "chill", "k": 5})[-5:]
 
-    # They come at once, which is no reason to refuse them here.
+    # They arrive at once, which must not fill the queue.
     settings = {"workers": WORKERS, "drain_s": 0, "stop_within_s": 10, "max_waiting": 100, "max_wait_s": 5}
     with Service(store.root, **settings) as service:
         with half_sent(service, 20) as sockets:
             service.signal(signal.SIGTERM)
-            until(lambda: not is_listening(service), 5, "nobody else to be let in")
+            until(lambda: not is_listening(service), 5, "new connections to be refused")
             for each in sockets:
                 each.sendall(rest)
             answers = [each.recv(65536) for each in sockets]
@@ -420,7 +422,7 @@ def test_a_request_that_came_before_the_stop_is_answered(bases: list[Path], tmp_
     assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers), answers
 
 
-def test_who_never_ends_a_request_is_not_waited_for_beyond_the_deadline(bases: list[Path], tmp_path: Path):
+def test_unfinished_requests_do_not_delay_a_stop_beyond_its_deadline(bases: list[Path], tmp_path: Path):
     store = Store(tmp_path / "models")
     publish(store, bases[0])
 
@@ -434,10 +436,10 @@ def test_who_never_ends_a_request_is_not_waited_for_beyond_the_deadline(bases: l
 
 class Reloads:
     """
-    A service that takes up one version after another, and what its workers hold meanwhile.
+    A service that loads one version after another, and the memory of its workers.
 
     Attributes:
-        took_s: from when each version was asked for until all workers served it.
+        took_s: seconds from each reload until all workers served the version.
         memory: the private memory of each worker after each reload, in bytes.
     """
 
@@ -447,7 +449,7 @@ class Reloads:
         self.memory: dict[int, list[int]] = {pid: [] for pid in self._service.workers()}
 
     def reload(self) -> None:
-        """Publish the next version, have it served, by one way or the other, and ask it."""
+        """Publish the next version, reload by a signal or over HTTP, and send requests."""
         number, campaign = len(self.took_s), self._campaign
         version = publish(campaign.store, campaign.bases[(number + 1) % len(campaign.bases)])
         started = time.monotonic()
@@ -467,10 +469,10 @@ class Reloads:
             shown = ", ".join(f"{samples[-1] / 2**20:.1f}" for samples in self.memory.values())
             print(f"\n  {number + 1} reloads: {shown} MiB", end="", flush=True)
 
-    def tell(self, report: Report) -> None:
-        """Add to the *report* how long they took and what was held in the end."""
+    def report(self, report: Report) -> None:
+        """Add times and memory to the *report*."""
         figure = f"{statistics.median(self.took_s):.2f} and {max(self.took_s):.2f} s"
-        report.add("asked for to served by all, median and most", figure)
+        report.add("reload to served by all workers, median and most", figure)
         for place, samples in enumerate(self.memory.values()):
             settled, last = samples[SETTLED - 3 : SETTLED + 2], samples[-5:]
             before, after = (statistics.median(part) / 2**20 for part in (settled, last))
@@ -482,15 +484,15 @@ class Reloads:
             )
 
 
-def test_a_hundred_reloads_give_back_what_they_held(data: Path, bases: list[Path], tmp_path: Path):
-    """On demand alone, by SIGHUP and by POST /admin/reload in turn, as nothing else is looked for in an hour."""
+def test_a_hundred_reloads_do_not_leak_memory(data: Path, bases: list[Path], tmp_path: Path):
+    """By SIGHUP and by POST /admin/reload in turn. The service polls once an hour only."""
     store, keys = Store(tmp_path / "models"), make_keys(tmp_path / "keys")
     publish(store, bases[0])
     recommender = Recommender.open(bases[0])
     requests = [ask.prepared(keys.use) for ask in mixed_asks(recommender, 100)]
     recommender.close()
-    # What a busy machine makes wait is not to be refused here: this is about memory.
-    settings = {"workers": WORKERS, "keys": keys.file, "watch_interval_s": 3600, "max_wait_s": 2}
+    # A queue that is long enough for a busy machine: this is about memory.
+    settings = {"workers": WORKERS, "keys": keys.file, "watch_interval_s": 3600, "max_waiting": 100, "max_wait_s": 5}
     with Service(store.root, **settings) as service:
         run(Load(service.port, requests).closed(8, 3.0))  # warm
         reloads = Reloads(Campaign(service, store, bases, keys), requests)
@@ -498,12 +500,12 @@ def test_a_hundred_reloads_give_back_what_they_held(data: Path, bases: list[Path
             reloads.reload()
         print()
         current = {store.current().name}
-        what = "the files of older versions to be let go"
+        what = "the files of older versions to be closed"
         until(lambda: all(mapped(pid, store.root) == current for pid in reloads.memory), 10, what)
         assert service.workers() == list(reloads.memory)
 
     report = Report("reloads", f"SEGUE_CHAOS_S={SECONDS:g} make test-chaos", data.name)
-    reloads.tell(report)
-    report.add("versions of which a worker has files open at the end", "the current one", "no other", True)
+    reloads.report(report)
+    report.add("versions with open files at the end", "the current one", "no other", True)
     report.finish()
     assert not report.missed

@@ -1,4 +1,4 @@
-"""Bytes to a service and back, for what no HTTP library would send."""
+"""Raw bytes to a service and back, for requests that no HTTP library would send."""
 
 import http.client
 import io
@@ -13,20 +13,20 @@ from typing import Any, Self
 from load import prepare
 from reliability import Service, private_memory, until
 
-# What an attempt may end with, beside a status: closed without a word, or still open when the patience ended.
+# Results in place of a status: closed without a response, or still open at the end.
 CLOSED, OPEN = 0, -1
 GIVEN_BACK_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True)
-class Said:
+class Received:
     """
-    All that came back over one connection.
+    The responses over one connection.
 
     Attributes:
         answers: status, headers in lower case and body of each.
-        closed: whether the service ended the connection.
-        took_s: from the first byte sent until the last answer came or the connection was ended.
+        closed: True if the service closed the connection.
+        took_s: seconds from the first byte until the last response, or until the connection was closed.
         sent: bytes that could be sent.
     """
 
@@ -37,7 +37,7 @@ class Said:
 
     @property
     def status(self) -> int:
-        """Of the first answer; CLOSED or OPEN where there was none."""
+        """Return the status of the first response; CLOSED or OPEN if there is none."""
         return self.answers[0][0] if self.answers else CLOSED if self.closed else OPEN
 
     @property
@@ -46,13 +46,13 @@ class Said:
 
     @property
     def refused(self) -> bool:
-        """Whether it came to nothing: one answer of 4xx, or of 505, at most, no other."""
+        """Return True if there was one 4xx or 505 at most, and no other response."""
         refusal = 400 <= self.status < 500 or self.status == 505
         return self.status == CLOSED or (len(self.answers) == 1 and refusal)
 
 
 def connect(service: Service, timeout_s: float = 10.0, receive_buffer: int | None = None) -> socket.socket:
-    """A connection to *service*."""
+    """Return a connection to *service*."""
     found = socket.socket()
     found.settimeout(timeout_s)
     if receive_buffer is not None:
@@ -63,20 +63,20 @@ def connect(service: Service, timeout_s: float = 10.0, receive_buffer: int | Non
 
 @contextmanager
 def connections(service: Service, n: int, receive_buffer: int | None = None) -> Iterator[list[socket.socket]]:
-    """*n* connections to *service*."""
+    """Open *n* connections to *service*."""
     with ExitStack() as stack:
         yield [stack.enter_context(connect(service, receive_buffer=receive_buffer)) for _ in range(n)]
 
 
-def say(service: Service, content: bytes, answers: int = 1, patience_s: float = 5.0) -> Said:
-    """Send *content* at once; wait for *answers* answers, and a moment for more, or for the end of the connection."""
+def send(service: Service, content: bytes, answers: int = 1, patience_s: float = 5.0) -> Received:
+    """Send *content*; wait for *answers* responses and a moment for more, or for the end of the connection."""
     started = time.monotonic()
     with connect(service, patience_s) as connection:
         sent = _send(connection, content)
-        return _listen(connection, started, sent, answers, patience_s)
+        return _receive(connection, started, sent, answers, patience_s)
 
 
-def say_slowly(
+def send_slowly(
     service: Service,
     first: bytes,
     piece: bytes,
@@ -84,11 +84,11 @@ def say_slowly(
     patience_s: float,
     most: int = 1 << 40,
     answers: int = 1,
-) -> Said:
+) -> Received:
     """
-    Send *first*, then *piece* again and again, until something is said, the connection ends or *most* bytes are sent.
+    Send *first*, then *piece* repeatedly, until a response, the end of the connection or *most* bytes.
 
-    Then wait for *answers* answers, or for the end of the connection.
+    Then wait for *answers* responses, or for the end of the connection.
     """
     started, sent = time.monotonic(), 0
     with connect(service, patience_s) as connection:
@@ -97,18 +97,18 @@ def say_slowly(
             connection.settimeout(max(every_s, 0.0005))
             try:
                 if connection.recv(1, socket.MSG_PEEK):
-                    return _listen(connection, started, sent, answers, patience_s)
-                return Said([], True, time.monotonic() - started, sent)
+                    return _receive(connection, started, sent, answers, patience_s)
+                return Received([], True, time.monotonic() - started, sent)
             except TimeoutError:
                 pass
             except OSError:
-                return Said([], True, time.monotonic() - started, sent)
+                return Received([], True, time.monotonic() - started, sent)
             connection.settimeout(patience_s)
             pushed = _send(connection, piece)
             sent += pushed
-            if pushed < len(piece):  # it listens no more; what it said before may still be there
-                return _listen(connection, started, sent, 1, 1.0)
-        return _listen(connection, started, sent, 1, 0.5)
+            if pushed < len(piece):  # it reads no more; a response may have arrived
+                return _receive(connection, started, sent, 1, 1.0)
+        return _receive(connection, started, sent, 1, 0.5)
 
 
 def get(path: str, headers: Mapping[str, str] | None = None) -> bytes:
@@ -120,7 +120,7 @@ def post(path: str, body: Any, headers: Mapping[str, str] | None = None) -> byte
 
 
 def read_answers(content: bytes) -> list[tuple[int, Mapping[str, str], bytes]]:
-    """The whole answers that *content* begins with."""
+    """Return the complete responses at the start of *content*."""
     found = []
     stream = io.BytesIO(content)
     while stream.tell() < len(content):
@@ -135,7 +135,7 @@ def read_answers(content: bytes) -> list[tuple[int, Mapping[str, str], bytes]]:
 
 
 class _Stream:
-    """What `http.client` takes for a socket."""
+    """A socket for `http.client`."""
 
     def __init__(self, content: io.BytesIO):
         self._content = content
@@ -145,7 +145,7 @@ class _Stream:
 
 
 class _Unclosed:
-    """A file that stays open, as another answer may follow."""
+    """A file that stays open for the next response."""
 
     def __init__(self, content: io.BytesIO):
         self._content = content
@@ -158,7 +158,7 @@ class _Unclosed:
 
 
 def _send(connection: socket.socket, content: bytes) -> int:
-    """How many bytes of *content* could be sent."""
+    """Send *content* and return the number of bytes that could be sent."""
     sent = 0
     view = memoryview(content)
     while sent < len(content):
@@ -169,7 +169,7 @@ def _send(connection: socket.socket, content: bytes) -> int:
     return sent
 
 
-def _listen(connection: socket.socket, started: float, sent: int, answers: int, patience_s: float) -> Said:
+def _receive(connection: socket.socket, started: float, sent: int, answers: int, patience_s: float) -> Received:
     content, took, closed = b"", 0.0, False
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
@@ -189,20 +189,20 @@ def _listen(connection: socket.socket, started: float, sent: int, answers: int, 
             closed = True
             break
         content += part
-    return Said(read_answers(content), closed, took or time.monotonic() - started, sent)
+    return Received(read_answers(content), closed, took or time.monotonic() - started, sent)
 
 
 @contextmanager
 def flat_memory(service: Service, most_mib: float = 8.0) -> Iterator[None]:
     """
-    A moment later the private memory of no worker has grown by more than *most_mib*, and no worker is another one.
+    Check that no worker died and that its private memory soon returns to within *most_mib* of the start.
 
-    A worker gives back what was freed after the answer has left.
+    A worker returns freed memory after the response was sent.
     """
     before = service.memory()
     yield
     assert service.workers() == list(before), "a worker died"
-    flat = f"no worker to hold {most_mib:g} MiB more than before"
+    flat = f"each worker to return to within {most_mib:g} MiB"
     until(lambda: _grown_mib(before) <= most_mib, GIVEN_BACK_WITHIN_S, flat)
 
 
@@ -211,7 +211,7 @@ def _grown_mib(before: Mapping[int, int]) -> float:
 
 
 class Peak:
-    """The most that the private memory of a worker grows by, while this is entered."""
+    """The greatest growth of a worker's private memory within the block."""
 
     def __init__(self, service: Service):
         self._service, self._done = service, threading.Event()

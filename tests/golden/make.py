@@ -1,5 +1,5 @@
 """
-Make the golden version of the current format, once for each format: a tiny planted world and what it answers.
+Make the golden version of the current format: a tiny planted world and its answers. Run it once for each format.
 
     python tests/golden/make.py
 """
@@ -9,13 +9,13 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from service.engine import FORMAT_VERSION, Playlist, Recommender
+from service.engine import FORMAT_VERSION, Options, Playlist, Recommender
 from trainer.config import TrainingConfig
-from trainer.fitting import fit_and_write
-from trainer.intake import read_dataset
+from trainer.dataset import build_dataset
+from trainer.fitting.fit import fit_and_write
 from trainer.sources import read
-from trainer.sources.synthetic import synthesize
-from trainer.steps import Steps
+from trainer.synthetic.playlists import synthesize
+from trainer.timing import Stopwatch
 
 HERE = Path(__file__).parent
 QUESTIONS = [Playlist(title="late night jazz"), Playlist(title="metal", artists=["golden harbors"]), Playlist()]
@@ -28,13 +28,13 @@ def main() -> None:
         world = Path(temporary, "world")
         synthesize(world, 60, seed=0)
         config = TrainingConfig(factors=8, iterations=5, trees=3)
-        fit_and_write(read_dataset(read([world])), directory / "model", "golden", config, {}, None, Steps())
+        fit_and_write(build_dataset(read([world])), directory / "model", "golden", config, {}, None, Stopwatch())
     recommender = Recommender.open(directory / "model")
-    seeds = [track.id for track in recommender.popular(3)]
+    seeds = [track.id for track in recommender.popular("tracks", 3)]
     asked = [*QUESTIONS, Playlist(tracks=seeds)]
-    answers = recommender.recommend(asked, 10)
-    artists = recommender.recommend_artists(asked, 10)
-    similar = recommender.similar_tracks(seeds[:1], 10)
+    answers = recommender.recommend(asked, Options(10))
+    artists = recommender.recommend(asked, Options(10, "artists"))
+    similar = recommender.similar("tracks", seeds[:1], 10)
     recommender.close()
     content = {
         "asked": [asdict(playlist) for playlist in asked],

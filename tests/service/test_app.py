@@ -1,4 +1,4 @@
-"""What each error becomes, and a service whose model is not there, not whole, or not yet."""
+"""Errors of the engine as statuses, and services whose model is missing, damaged or late."""
 
 import shutil
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import STATUSES, create_app, status_of
-from service.engine import EngineError, Recommender, Store
+from service.api.errors import STATUSES, status_of
+from service.app import create_app
+from service.engine import EngineError, Store
 from service.settings import Settings
 
 
@@ -66,22 +67,6 @@ def test_every_error_of_the_engine_has_a_status():
         "StoreChanged": 503,
     }
     assert set(STATUSES) <= subclasses(EngineError)
-
-
-def test_an_unexpected_error_is_a_problem_that_tells_nothing_of_the_inside(
-    models: Path, monkeypatch: pytest.MonkeyPatch
-):
-    def fail(*_: object) -> None:
-        raise RuntimeError("secret")
-
-    with a_client(models) as client:
-        until_ready(client)
-        monkeypatch.setattr("service.engine.Recommender.recommend_in_steps", fail)
-        response = client.post("/recommend", json={})
-
-    assert response.status_code == 500
-    assert response.headers["content-type"] == "application/problem+json"
-    assert "secret" not in response.text
 
 
 def test_before_a_model_is_published_the_service_is_live_not_ready_and_says_why(tmp_path: Path):
@@ -146,32 +131,17 @@ def test_a_model_that_replaces_a_damaged_one_is_opened_without_a_restart(copy: P
         until_ready(client)
 
 
-def test_a_damaged_model_is_not_read_again_until_it_changes(copy: Path, monkeypatch: pytest.MonkeyPatch):
-    path = Store(copy).current() / "vectors.npy"
-    path.write_bytes(path.read_bytes()[:1000])
-    attempts = []
-    opening = Recommender.open
-    monkeypatch.setattr(Recommender, "open", lambda path, threads: attempts.append(path) or opening(path))
+def test_an_unexpected_error_is_reported_and_tried_again(copy: Path):
+    """A directory in the place of a file is damage that no check expects."""
+    path = Store(copy).current() / "catalogue.sqlite"
+    content = path.read_bytes()
+    path.unlink()
+    path.mkdir()
 
     with a_client(copy) as client:
-        assert "vectors.npy" in reason(client)
-        for _ in range(200):
-            client.get("/health/ready")
-
-    assert len(attempts) == 1
-
-
-def test_a_fault_that_nobody_thought_of_is_told_and_tried_again(models: Path, monkeypatch: pytest.MonkeyPatch):
-    opening = Recommender.open
-    faults = iter([RuntimeError("strange")])
-
-    def fail_once(directory: Path, threads: int | None) -> Recommender:
-        for fault in faults:
-            raise fault
-        return opening(directory)
-
-    monkeypatch.setattr(Recommender, "open", fail_once)
-    with a_client(models) as client:
+        assert reason(client)
+        path.rmdir()
+        path.write_bytes(content)
         until_ready(client)
 
 

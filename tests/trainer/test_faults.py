@@ -1,4 +1,4 @@
-"""What gets in the way of a retrain: one clear line, and what was published stays. `tests/faults.py` has the kills."""
+"""Faults during a retrain: one clear line, and the published version stays. `tests/faults.py` has the kills."""
 
 import json
 import os
@@ -11,18 +11,18 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from errno import EFBIG
+from errno import EFBIG, EISDIR
 from pathlib import Path
 
 import pytest
 
 from service.engine import Manifest, Recommender, Store
-from service.engine.artifacts import FORMAT_VERSION, _checksum
-from trainer.__main__ import main
+from service.engine.manifest import FORMAT_VERSION, checksum
+from trainer.cli import main
 
 ROOT = Path(__file__).parents[2]
 OLDER = Path(__file__).parents[1] / "golden" / "v1" / "model" / "manifest.json"
-TINY = ["--factors", "4", "--iterations", "2", "--trees", "4"]
+TINY = ["--factors", "4", "--iterations", "2", "--trees", "4", "--no-baselines"]
 NOBODY = 65534
 LEAVES_WITHIN_S = 2
 
@@ -91,7 +91,7 @@ def content(store: Store) -> dict[str, bytes]:
 def still_serves(store: Store) -> bool:
     recommender = Recommender.open(store.current())
     try:
-        return len(recommender.popular(5)) == 5
+        return len(recommender.popular("tracks", 5)) == 5
     finally:
         recommender.close()
 
@@ -132,20 +132,18 @@ def test_a_file_that_cannot_be_written_is_named_with_the_reason_and_nothing_is_l
 
 
 def test_a_pointer_that_cannot_be_written_leaves_the_version_before_it_current(
-    few: Path, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    few: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ):
-    before, point_at = store.current(), Store._point_at
+    before = store.current()
+    with running(few, store.root, "--no-holdout") as process:
+        wait_until_said(process, "fitting")
+        process.send_signal(signal.SIGSTOP)
+        (store.root / ".staging-CURRENT").mkdir()  # in the way of the new pointer
+        process.send_signal(signal.SIGCONT)
+        said = process.communicate()[1]
 
-    def point_at_without_room(self: Store, version: str) -> None:
-        with no_file_above(0):
-            point_at(self, version)
-
-    monkeypatch.setattr(Store, "_point_at", point_at_without_room)
-    assert train(few, store.root, "--no-holdout") == 1
-
-    said = error(capsys)
-    assert "CURRENT " in said
-    assert os.strerror(EFBIG) in said
+    assert process.returncode == 1
+    assert f"CURRENT cannot be used: {os.strerror(EISDIR)}" in said
     assert store.current() == before
     assert still_serves(store)
     assert not list(store.root.glob(".staging-*"))
@@ -251,6 +249,20 @@ def test_of_two_retrains_at_once_the_second_leaves_and_the_first_publishes(
     assert store.current().name == published.strip()
 
 
+def test_a_rollback_during_a_run_is_not_undone_by_it(few: Path, store: Store):
+    first, _ = store.versions()
+    with running(few, store.root, "--no-holdout") as process:
+        wait_until_said(process, "fitting")
+        process.send_signal(signal.SIGSTOP)
+        assert models("rollback", store) == 0
+        process.send_signal(signal.SIGCONT)
+        said = process.communicate()[1]
+
+    assert process.returncode == 3
+    assert "was changed from" in said.splitlines()[-1]
+    assert store.current().name == first
+
+
 @pytest.mark.parametrize(
     ("sent", "during", "options"),
     [
@@ -280,7 +292,7 @@ def rewrite(version: Path, **changes: object) -> None:
     manifest = json.loads((version / "manifest.json").read_text())
     manifest.pop("checksum")
     manifest |= changes
-    (version / "manifest.json").write_text(json.dumps({**manifest, "checksum": _checksum(manifest)}))
+    (version / "manifest.json").write_text(json.dumps({**manifest, "checksum": checksum(manifest)}))
 
 
 def make_older(store: Store) -> None:
@@ -321,7 +333,7 @@ def test_a_current_version_that_cannot_be_opened_is_neither_begun_from_nor_rolle
 
     told = capsys.readouterr()
     published = told.out.strip()
-    assert "nothing begins from it or is compared with it" in told.err
+    assert "cold start without a comparison" in told.err
     assert re.search(said, told.err)
     assert store.versions() == [*before, published]
     assert store.current().name == published

@@ -1,16 +1,12 @@
 """
-Spotify's Million Playlist Dataset: a zip as downloaded, a directory of slices, or a slice, plain or gzipped.
+Spotify's Million Playlist Dataset: its zip file, or a slice, plain or gzipped.
 
-A slice is read and decoded whole (1,000 playlists, some 35 MB of JSON), one at a time, so that memory does not grow
-with the number of slices. Only the fields of use are decoded; others may be there or not.
+A slice (1,000 playlists, some 35 MB of JSON) is decoded whole, one at a time. Only the fields of use are decoded.
 """
 
 import gzip
-import lzma
 import re
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Annotated
@@ -18,23 +14,19 @@ from typing import Annotated
 import msgspec
 
 from trainer.errors import BadInput
-from trainer.sources.blocks import BYTE_ORDER_MARK, GZIP_MAGIC, ZIP_MAGIC, starts_with
-from trainer.sources.records import Playlist, Slice, Track
+from trainer.sources.chunked_files import (
+    BYTE_ORDER_MARK,
+    GZIP_MAGIC,
+    ZIP_MAGIC,
+    Head,
+    read_member,
+    unpacking,
+    zip_members,
+)
+from trainer.sources.source import NotData, Source, SourcePlaylist, SourceTrack
 
 SUFFIXES = (".json", ".json.gz")
 SLICE_PREFIX = "mpd.slice."
-
-# What the standard library raises on archives that are damaged, in one way or another.
-DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-)
 
 
 class _Track(msgspec.Struct):
@@ -57,97 +49,99 @@ class _Slice(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Slice)
 
 
-def slices(path: Path) -> list[Slice]:
+def find_slices(head: Head) -> list[Source]:
     """
-    The slices of the dataset in *path*, in the order of their numbers.
-
-    Where any file of a directory or a zip is named as slices are, only those are slices: a challenge set, or answers,
-    that lie beside them hold playlists that nothing may be learned from.
+    Return the slices in a file, in the order of their numbers; nothing if it is neither JSON nor a zip file.
 
     Raises:
-        BadInput: there are none, or *path* is not what its name says.
+        NotData: it holds no playlists.
+        BadInput: it is a damaged zip file.
     """
-    if path.is_dir():
-        names = _slice_names(str(file) for file in path.rglob("*") if file.is_file())
-        found = [_file_slice(Path(name)) for name in names]
-    elif path.suffix.lower() == ".zip" or starts_with(path, ZIP_MAGIC):
-        found = list(_zip_slices(path))
-    else:
-        found = [_file_slice(path)]
-    if not found:
-        raise BadInput(f"{path} holds no slices; files named like mpd.slice.0-999.json or .json.gz were expected")
-    return sorted(found, key=lambda slice_: _natural(slice_.name))
+    path, name = head.path, head.path.name.lower()
+    if head.raw.startswith(ZIP_MAGIC) or name.endswith(".zip"):
+        return _zip_slices(path)
+    if not name.endswith(SUFFIXES) and not head.text.lstrip().startswith((b"{", b"[")):
+        return []
+    head.check_not_empty("The JSON of playlists")
+    if b'"playlists"' not in head.text:
+        raise NotData(
+            f"cannot read {path}: it is JSON without `playlists`. A slice like mpd.slice.0-999.json has them."
+        )
+    return [Source(str(path), path.stat().st_size, lambda _: decode(path.read_bytes(), str(path)))]
 
 
-def decode(raw: bytes, name: str) -> list[Playlist]:
+def slices_or_all(paths: Iterable[str]) -> list[str]:
+    """
+    Return those of *paths* that are named like slices, or all if none is, in the order of their numbers.
+
+    A challenge set, or its answers, may lie beside slices; nothing may be learned from them.
+    """
+    ordered = sorted(paths, key=_by_number)
+    return [path for path in ordered if _is_slice(PurePath(path).name.lower())] or ordered
+
+
+def decode(raw: bytes, name: str) -> list[SourcePlaylist]:
     """
     Decode one slice, or a published challenge set, which has the same fields.
 
     Args:
         raw: its JSON, gzipped or not.
-        name: where it lies, for a person.
+        name: its path, for messages.
 
     Raises:
-        BadInput: it is not the JSON of playlists; the message says where.
+        BadInput: it is not the JSON of playlists.
     """
-    try:
+    with unpacking(name):
         text = (gzip.decompress(raw) if raw.startswith(GZIP_MAGIC) else raw).removeprefix(BYTE_ORDER_MARK)
-    except DAMAGED as error:
-        raise BadInput(f"{name} is a damaged gzip file: {error}; fetch it again") from error
     if not text.strip():
-        raise BadInput(f"{name} is empty; the JSON of playlists was expected")
+        raise BadInput(f"cannot read {name}: it is empty. The JSON of playlists is expected.")
     try:
-        text.decode("utf-8")  # all of it: the fields that are of no use are not looked at below
+        text.decode("utf-8")  # the decoder skips the fields that are not of use
         return [_playlist(playlist) for playlist in _DECODER.decode(text).playlists]
     except UnicodeDecodeError as error:
-        where = f"byte {error.start} (0x{text[error.start]:02x})"
-        raise BadInput(f"{name} is not UTF-8 at {where}; convert it to UTF-8") from None
+        bad = f"byte {error.start} (0x{text[error.start]:02x})"
+        raise BadInput(f"cannot read {name}: {bad} is not UTF-8. Convert the file to UTF-8.") from None
     except msgspec.DecodeError as error:
-        reason = f"its JSON is broken off at its end, byte {len(text)}" if "truncated" in str(error) else str(error)
-        raise BadInput(f"{name} is not the JSON of playlists: {reason}") from error
+        reason = f"broken off at its end, byte {len(text)}" if "truncated" in str(error) else str(error)
+        raise BadInput(f"cannot read {name}: it is not the JSON of playlists ({reason}). Correct the file.") from error
     except RecursionError:
-        raise BadInput(f"{name} is not the JSON of playlists: it is nested too deeply") from None
+        raise BadInput(f"cannot read {name}: its JSON is nested too deeply. Fetch it again.") from None
 
 
-def _playlist(playlist: _Playlist) -> Playlist:
+def _playlist(playlist: _Playlist) -> SourcePlaylist:
     tracks = []
     for track in playlist.tracks:
         artist_name = track.artist_name or ""
-        tracks.append(Track(track.track_uri, track.track_name or "", track.artist_uri or artist_name, artist_name))
-    return Playlist(str(playlist.pid), playlist.name or "", tracks)
+        tracks.append(
+            SourceTrack(track.track_uri, track.track_name or "", track.artist_uri or artist_name, artist_name)
+        )
+    return SourcePlaylist(str(playlist.pid), playlist.name or "", tracks)
 
 
-def _slice_names(paths: Iterable[str]) -> list[str]:
-    named = [(PurePath(path).name.lower(), path) for path in paths]
-    json = [(name, path) for name, path in named if name.endswith(SUFFIXES) and not name.startswith("._")]
-    slices_ = [path for name, path in json if name.startswith(SLICE_PREFIX)]
-    return slices_ or [path for _, path in json]
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """Return a sort key by which slice 2000 comes before slice 10000."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """A sorting key by which slice 2000 comes before slice 10000."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+def _is_slice(name: str) -> bool:
+    return name.startswith(SLICE_PREFIX) and name.endswith(SUFFIXES)
 
 
-def _file_slice(path: Path) -> Slice:
-    return Slice(str(path), path.stat().st_size, lambda: decode(path.read_bytes(), str(path)))
+def _zip_slices(path: Path) -> list[Source]:
+    sizes = zip_members(path)
+    members = slices_or_all(_json_members(sizes))
+    if not members:
+        raise NotData(f"cannot read {path}: it holds no slices. Files like mpd.slice.0-999.json are expected in it.")
+    return [Source(f"{path}:{member}", sizes[member], partial(_decode_member, path, member)) for member in members]
 
 
-def _zip_slices(path: Path) -> Iterator[Slice]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {info.filename: info.file_size for info in archive.infolist()}
-    except DAMAGED as error:
-        raise BadInput(f"{path} is not a whole zip file: {error}; fetch it again") from error
-    for member in _slice_names(sizes):
-        yield Slice(f"{path}:{member}", sizes[member], partial(_read_member, path, member))
+def _decode_member(path: Path, member: str, _: int) -> list[SourcePlaylist]:
+    return decode(read_member(path, member), f"{path}:{member}")
 
 
-def _read_member(path: Path, member: str) -> Sequence[Playlist]:
-    name = f"{path}:{member}"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            raw = archive.read(member)
-    except DAMAGED as error:
-        raise BadInput(f"{name} cannot be unpacked: {error}; fetch the zip file again") from error
-    return decode(raw, name)
+def _json_members(members: Iterable[str]) -> Iterator[str]:
+    """Yield the JSON files among *members*, without the shadow files of a Mac."""
+    for member in members:
+        name = PurePath(member).name.lower()
+        if name.endswith(SUFFIXES) and not name.startswith("._"):
+            yield member

@@ -7,53 +7,57 @@ import polars as pl
 import polars.selectors as cs
 
 from trainer.errors import BadInput
-from trainer.sources.blocks import BATCH_ROWS, POLARS_ERRORS, Frames, first_line, starts_with
-from trainer.sources.roles import NUMBERS, find_roles
+from trainer.sources.chunked_files import POLARS_ERRORS, Frames, Head, first_line
+from trainer.sources.columns import NUMBERS, find_roles
 
 PARQUET_MAGIC = b"PAR1"
 
 
-def find_columns(path: Path, columns: Mapping[str, str] | None) -> dict[str, str]:
+def find_parquet_columns(head: Head, columns: Mapping[str, str] | None) -> dict[str, str]:
     """
-    The columns of use for each role.
+    Find the column for each role.
 
     Raises:
-        BadInput: it is no Parquet file, or does not have the columns that a table needs, or has lists in one of them.
+        BadInput: the file is not Parquet, lacks a column, or has lists or other values in one that are not usable.
     """
-    if not starts_with(path, PARQUET_MAGIC):
-        raise BadInput(f"{path} is not a Parquet file, which begins with PAR1; write it as one, or name it otherwise")
+    if not head.raw.startswith(PARQUET_MAGIC):
+        raise BadInput(f"cannot read {head.path}: it is not a Parquet file. Write it as one, or rename it.")
     try:
-        schema = pl.scan_parquet(path, glob=False).collect_schema()
+        schema = pl.scan_parquet(head.path, glob=False).collect_schema()
     except POLARS_ERRORS as error:
-        raise BadInput(_damaged(path, error)) from None
-    found = schema.names()
-    roles = {role: found[place] for role, place in find_roles(found, columns, str(path)).items()}
+        raise _damaged(head.path, error) from None
+    names = schema.names()
+    roles = {role: names[place] for role, place in find_roles(names, columns, str(head.path)).items()}
     for role, column in roles.items():
         dtype = schema[column]
         if dtype.is_nested() or (role in NUMBERS and not (dtype.is_numeric() or dtype in (pl.String, pl.Null))):
-            wanted = "numbers" if role in NUMBERS else "text or numbers"
-            raise BadInput(f"{path} has {dtype} in its column {column!r}; {wanted} were expected for the {role}")
+            wanted = "Numbers" if role in NUMBERS else "Text or numbers"
+            raise BadInput(
+                f"cannot read {head.path}: its column {column!r} holds {dtype}. {wanted} are expected for the {role}."
+            )
     return roles
 
 
-def parquet_frames(path: Path, roles: Mapping[str, str]) -> Frames:
+def parquet_frames(path: Path, roles: Mapping[str, str], batch_rows: int) -> Frames:
     """
-    The rows, a batch at a time, with the columns of *roles*: all text, but for numbers where numbers are wanted.
+    Yield batches of *batch_rows* rows with the columns of *roles*, as text except for numbers where numbers are wanted.
 
     Raises:
-        BadInput: it is damaged.
+        BadInput: the file is damaged.
     """
+    text = cs.all() - (cs.by_name(*NUMBERS, require_all=False) & cs.numeric())
     try:
         scan = pl.scan_parquet(path, glob=False)
         rows = max(1, scan.select(pl.len()).collect().item())
         wanted = scan.select(cs.by_name(column).alias(role) for role, column in roles.items())
-        for frame in wanted.collect_batches(chunk_size=BATCH_ROWS):
-            text = cs.all() - (cs.by_name(*NUMBERS, require_all=False) & cs.numeric())
+        for frame in wanted.collect_batches(chunk_size=batch_rows):
             frame = frame.with_columns((text & cs.float()).fill_nan(None)).with_columns(text.cast(pl.String))
             yield frame.with_columns(text.fill_null("")), path.stat().st_size * frame.height // rows
     except POLARS_ERRORS as error:
-        raise BadInput(_damaged(path, error)) from None
+        raise _damaged(path, error) from None
 
 
-def _damaged(path: Path, error: BaseException) -> str:
-    return f"{path} is not a whole Parquet file: {first_line(error)}; fetch or write it again"
+def _damaged(path: Path, error: BaseException) -> BadInput:
+    return BadInput(
+        f"cannot read {path}: it is not a whole Parquet file ({first_line(error)}). Fetch or write it again."
+    )

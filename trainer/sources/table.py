@@ -1,104 +1,81 @@
-"""
-Tables of interactions, one row for each track of a playlist: delimited text, JSON lines or Parquet.
+"""Tables of interactions: one row for each track of a playlist, as delimited text, JSON lines or Parquet."""
 
-Which files are tables, and of which format. They are read in blocks, never whole.
-"""
-
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from trainer.errors import BadInput
-from trainer.sources.batches import table_slice
-from trainer.sources.blocks import ZIP_MAGIC, chunks, head
+from trainer.sources.chunked_files import ZIP_MAGIC, Head, chunks, rows_in
 from trainer.sources.delimited import delimited_frames, find_form
-from trainer.sources.jsonlines import find_keys, is_json_lines, json_frames
-from trainer.sources.mpd import SLICE_PREFIX
-from trainer.sources.parquet import PARQUET_MAGIC, find_columns, parquet_frames
-from trainer.sources.records import Slice
+from trainer.sources.interactions import table_source
+from trainer.sources.json_lines import find_keys, is_json_lines, json_frames
+from trainer.sources.parquet import PARQUET_MAGIC, find_parquet_columns, parquet_frames
+from trainer.sources.source import Source
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 LINES_SUFFIXES = (".jsonl", ".ndjson")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 PACKED_SUFFIXES = (".gz", ".zst")
-NO_TABLE = re.compile(r"readme|licen[cs]e|[._]", re.IGNORECASE)  # what lies beside tables and is none
 
 
-def slices(path: Path, columns: Mapping[str, str] | None = None) -> list[Slice]:
+def find_tables(head: Head, columns: Mapping[str, str] | None) -> list[Source]:
     """
-    The tables in *path*, a file or a directory, in the order of their names; none where it holds something else.
+    Return the table in a file; nothing if the file is not a table.
+
+    Its header is checked now, so that a run fails before it reads another table for long.
 
     Args:
-        path: where to look.
-        columns: the names of the columns for some of the roles, for all tables.
+        head: the beginning of the file.
+        columns: the column for a role, as in `find_roles`.
 
     Raises:
-        BadInput: a table does not have the columns it needs, or it cannot be told which they are.
+        NotData: the file is named like a table, but is empty or lacks the columns of one.
+        BadInput: the file is damaged, or its columns are ambiguous.
     """
-    if path.is_dir():
-        return [_slice(file, columns) for file in _files(path)]
-    if _format(path) or _reads_as_table(path, columns):
-        return [_slice(path, columns)]
+    suffix = _bare_suffix(head.path)
+    text = head.text.lstrip()
+    if text.startswith(PARQUET_MAGIC) or suffix in PARQUET_SUFFIXES:
+        return [_parquet_source(head, columns)]
+    if text.startswith(b"{"):
+        return [_json_source(head, columns)] if is_json_lines(text, suffix in LINES_SUFFIXES) else []
+    if text.startswith(ZIP_MAGIC):
+        return []
+    if suffix in LINES_SUFFIXES:
+        return [_json_source(head, columns)]
+    if suffix in TEXT_SUFFIXES or _reads_as_table(head, columns):
+        return [_text_source(head, columns)]
     return []
 
 
-def _files(path: Path) -> list[Path]:
-    """The tables of a directory; none where it holds slices of the Million Playlist Dataset."""
-    found = []
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        if any(NO_TABLE.match(part) for part in file.relative_to(path).parts):
-            continue
-        if file.name.lower().startswith(SLICE_PREFIX):
-            return []
-        if _format(file):
-            found.append(file)
-        elif _bare_suffix(file) == ".json":
-            return []
-    return found
+def _parquet_source(head: Head, columns: Mapping[str, str] | None) -> Source:
+    roles = find_parquet_columns(head, columns)
+    path = head.path  # a source that kept its head would keep a MiB of each file
+    return table_source(path, lambda size: parquet_frames(path, roles, rows_in(size)))
 
 
-def _format(path: Path) -> str | None:
-    """What kind of table a file is, by its first bytes, or by its name where these say nothing; None if it is none."""
-    suffix = _bare_suffix(path)
-    start = head(path)
-    if start.startswith(PARQUET_MAGIC) or suffix in PARQUET_SUFFIXES:
-        return "parquet"
-    if start.startswith(ZIP_MAGIC):
-        return None
-    if start.lstrip().startswith(b"{"):
-        return "lines" if is_json_lines(start, suffix in LINES_SUFFIXES) else None
-    if suffix in LINES_SUFFIXES:
-        return "lines"
-    return "text" if suffix in TEXT_SUFFIXES else None
+def _json_source(head: Head, columns: Mapping[str, str] | None) -> Source:
+    keys = find_keys(head, columns)
+    path = head.path
+    return table_source(path, lambda size: json_frames(chunks(path, size), keys, str(path)))
 
 
-def _reads_as_table(path: Path, columns: Mapping[str, str] | None) -> bool:
-    """Whether a file whose name says nothing begins with a header that would do."""
-    start = head(path)
-    if b"\0" in start or start.lstrip()[:1] in (b"", b"[", b"{") or start.startswith(ZIP_MAGIC):
+def _text_source(head: Head, columns: Mapping[str, str] | None) -> Source:
+    form = find_form(head, columns)
+    path = head.path
+    return table_source(path, lambda size: delimited_frames(chunks(path, size), form, str(path)))
+
+
+def _reads_as_table(head: Head, columns: Mapping[str, str] | None) -> bool:
+    """Return True if the file begins with the header of a table."""
+    if b"\0" in head.text or head.text.lstrip().startswith(b"["):
         return False
     try:
-        find_form(path, columns)
+        find_form(head, columns)
     except BadInput:
         return False
     return True
 
 
 def _bare_suffix(path: Path) -> str:
-    """The suffix without that of the packing: .csv of a.csv.gz."""
+    """Return the suffix without that of the packing: .csv for a.csv.gz."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     return next((suffix for suffix in reversed(suffixes) if suffix not in PACKED_SUFFIXES), "")
-
-
-def _slice(path: Path, columns: Mapping[str, str] | None) -> Slice:
-    """The table in *path*; its header is looked at now, so that a run fails before it has read another for long."""
-    match _format(path):
-        case "parquet":
-            found = find_columns(path, columns)
-            return table_slice(path, lambda _: parquet_frames(path, found))
-        case "lines":
-            keys = find_keys(path, columns)
-            return table_slice(path, lambda _: json_frames(path, keys))
-        case _:
-            form = find_form(path, columns)
-            return table_slice(path, lambda _: delimited_frames(chunks(path), form, str(path)))

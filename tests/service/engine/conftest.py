@@ -1,12 +1,13 @@
 """Small versions of random vectors, written without a trainer."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from service.engine.artifacts import Model, write
+from service.engine import ItemTable, Model, Store, write_version
 
 NUMBERS = {
     "alpha": 20.0, "artist_weight": 1.0, "title_weight": 1.0, "gram_weight": 0.3, "weighting": "log",
@@ -15,6 +16,12 @@ NUMBERS = {
 }  # fmt: skip
 
 WriteWorld = Callable[..., Path]
+
+
+@pytest.fixture
+def version(models: Path, tmp_path: Path) -> Path:
+    """A copy of a published version that a test may damage."""
+    return Path(shutil.copytree(Store(models).current(), tmp_path / "version"))
 
 
 @pytest.fixture(scope="session")
@@ -37,13 +44,19 @@ def write_world(tmp_path_factory: pytest.TempPathFactory) -> WriteWorld:
         directory = tmp_path_factory.mktemp("world")
         model = Model(
             vectors=np.vstack((tracks, artists, words)).astype(np.float32),
-            track_ids=[f"t:{row}" for row in range(n_tracks)],
-            track_names=[f"{'red' if row % 2 else 'blue'} song {row}" for row in range(n_tracks)],
+            items={
+                "tracks": ItemTable(
+                    [f"t:{row}" for row in range(n_tracks)],
+                    [f"{'red' if row % 2 else 'blue'} song {row}" for row in range(n_tracks)],
+                    random.integers(1, 30, size=n_tracks).astype(np.int32),
+                ),
+                "artists": ItemTable(
+                    [f"a:{row}" for row in range(n_artists)],
+                    [f"{'old' if row % 2 else 'new'} band {row}" for row in range(n_artists)],
+                    random.integers(1, 30, size=n_artists).astype(np.int32),
+                ),
+            },
             track_artists=track_artists.astype(np.int32),
-            track_popularity=random.integers(1, 30, size=n_tracks).astype(np.int32),
-            artist_ids=[f"a:{row}" for row in range(n_artists)],
-            artist_names=[f"{'old' if row % 2 else 'new'} band {row}" for row in range(n_artists)],
-            artist_popularity=random.integers(1, 30, size=n_artists).astype(np.int32),
             words=["jazz", "rock"],
             grams=[],
             numbers=NUMBERS,
@@ -51,7 +64,7 @@ def write_world(tmp_path_factory: pytest.TempPathFactory) -> WriteWorld:
             training={},
             libraries={},
         )
-        write(directory, directory.name, "2026-01-01T00:00:00Z", model)
+        write_version(directory, directory.name, "2026-01-01T00:00:00Z", model)
         return directory
 
     return write_one

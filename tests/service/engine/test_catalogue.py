@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.engine import Artist, Catalogue, CorruptModel, CountedArtist, Track
+from service.engine import KINDS, Artist, Catalogue, CorruptModel, CountedArtist, Kind, Track
 from service.engine.catalogue import write_catalogue
 
 ODD = ["", "a\0b", "🎵", "'; DROP TABLE tracks; --", "x" * 100_000, " ", "%", "ｉｄ"]
@@ -36,44 +36,44 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
 
 
 def test_known_ids_become_rows_and_unknown_ids_are_returned(catalogue: Catalogue):
-    assert catalogue.track_rows(["t:joga", "t:nope", "t:creep"]) == ([2, 0], ["t:nope"])
+    assert catalogue.rows("tracks", ["t:joga", "t:nope", "t:creep"]) == ([2, 0], ["t:nope"])
 
 
 def test_an_id_given_twice_counts_once(catalogue: Catalogue):
-    assert catalogue.track_rows(["t:joga", "t:joga", "?", "?"]) == ([2], ["?"])
+    assert catalogue.rows("tracks", ["t:joga", "t:joga", "?", "?"]) == ([2], ["?"])
 
 
 def test_any_string_is_a_legal_id(catalogue: Catalogue):
-    assert catalogue.track_rows(ODD) == (list(range(4, 4 + len(ODD))), [])
-    assert catalogue.track_rows(["a\0", "\0", "🎶"]) == ([], ["a\0", "\0", "🎶"])
+    assert catalogue.rows("tracks", ODD) == (list(range(4, 4 + len(ODD))), [])
+    assert catalogue.rows("tracks", ["a\0", "\0", "🎶"]) == ([], ["a\0", "\0", "🎶"])
 
 
 def test_many_ids_are_found_in_order(catalogue: Catalogue):
     ids = [f"no {i}" for i in range(5000)] + ["t:karma"] + [f"nor {i}" for i in range(5000)]
 
-    rows, unknown = catalogue.track_rows(ids)
+    rows, unknown = catalogue.rows("tracks", ids)
 
     assert rows == [1]
     assert unknown == ids[:5000] + ids[5001:]
 
 
 def test_an_artist_is_found_by_id_then_by_name_then_without_regard_to_case(catalogue: Catalogue):
-    assert catalogue.artist_rows(["a:bjork"]) == ([1], [])
-    assert catalogue.artist_rows(["RADIOHEAD"]) == ([2], [])
-    assert catalogue.artist_rows(["rAdIoHeAd"]) == ([0], [])
-    assert catalogue.artist_rows(["BJÖRK"]) == ([1], [])
-    assert catalogue.artist_rows(["Creep"]) == ([3], [])
+    assert catalogue.rows("artists", ["a:bjork"]) == ([1], [])
+    assert catalogue.rows("artists", ["RADIOHEAD"]) == ([2], [])
+    assert catalogue.rows("artists", ["rAdIoHeAd"]) == ([0], [])
+    assert catalogue.rows("artists", ["BJÖRK"]) == ([1], [])
+    assert catalogue.rows("artists", ["Creep"]) == ([3], [])
 
 
 def test_an_artist_given_by_id_and_by_name_counts_once(catalogue: Catalogue):
-    assert catalogue.artist_rows(["Radiohead", "a:radiohead", "radiohead"]) == ([0], [])
+    assert catalogue.rows("artists", ["Radiohead", "a:radiohead", "radiohead"]) == ([0], [])
 
 
 def test_rows_become_tracks(catalogue: Catalogue):
     joga = Track("t:joga", "Jóga", Artist("a:bjork", "Björk"), 7)
 
-    assert catalogue.tracks([3, 2]) == {3: Track("t:none", "", None, 1), 2: joga}
-    assert catalogue.artists([1]) == {1: CountedArtist("a:bjork", "Björk", 7)}
+    assert catalogue.items("tracks", [3, 2]) == {3: Track("t:none", "", None, 1), 2: joga}
+    assert catalogue.items("artists", [1]) == {1: CountedArtist("a:bjork", "Björk", 7)}
 
 
 def test_terms_of_a_title_are_found_words_before_grams(catalogue: Catalogue):
@@ -91,17 +91,74 @@ def test_a_word_and_a_gram_spelt_alike_are_two_terms(tmp_path: Path):
 
 
 def test_search_finds_words_of_name_and_artist_the_last_unfinished(catalogue: Catalogue):
-    assert list(catalogue.search_tracks("radiohead")) == [0, 1]
-    assert list(catalogue.search_tracks("radiohead kar")) == [1]
-    assert list(catalogue.search_tracks("joga bjork")) == [2]
-    assert list(catalogue.search_tracks('" OR *')) == []
-    assert list(catalogue.search_tracks("")) == []
+    assert list(catalogue.search("tracks", "radiohead")) == [0, 1]
+    assert list(catalogue.search("tracks", "radiohead kar")) == [1]
+    assert list(catalogue.search("tracks", "joga bjork")) == [2]
+    assert list(catalogue.search("tracks", '" OR *')) == []
+    assert list(catalogue.search("tracks", "")) == []
+
+
+@pytest.fixture(scope="module")
+def odd_names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
+    """Tracks and artists of names that folding changes, or that are symbols alone."""
+    names = [
+        "ＦＵＬＬ　ＷＩＤＴＨ",
+        "ﬁesta",
+        "Ⅻ",
+        "½ life",
+        "★",
+        "！！！",
+        "!!!?",
+        "🔥",
+        "",
+        "\ue000212121\ue000",
+        "...",
+        "+-",
+    ]
+    path = tmp_path_factory.mktemp("catalogue") / "odd.sqlite"
+    tracks = [(f"t:{row}", name, row, 1, row) for row, name in enumerate(names)]
+    artists = [(f"a:{row}", name, 1, row) for row, name in enumerate(names)]
+    write_catalogue(path, tracks, artists, [], [])
+    opened = Catalogue.open(path)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("row", "texts"),
+    [
+        (0, ["ＦＵＬＬ　ＷＩＤＴＨ", "full width", "FULL WID"]),
+        (1, ["ﬁesta", "fiesta", "FIES"]),
+        (2, ["Ⅻ", "xii", "XII"]),
+        (3, ["½ life", "1⁄2 LIFE"]),
+        (4, ["★", " ★ "]),
+        (5, ["！！！", "!!!"]),
+        (6, ["!!!?", "!!!？"]),
+        (7, ["🔥"]),
+        (10, ["...", "…"]),
+        (11, ["+-"]),
+    ],
+)
+def test_every_name_is_found_by_itself_and_by_its_folded_form(
+    odd_names: Catalogue, kind: Kind, row: int, texts: list[str]
+):
+    assert [list(odd_names.search(kind, text)) for text in texts] == [[row]] * len(texts)
+
+
+@pytest.mark.parametrize("text", ["", " ", "!", "!!", "!!!!", "★★", "☆", "\0", "\ud800", "\ue000", "e29885"])
+def test_symbols_match_as_a_whole_and_nothing_else(odd_names: Catalogue, text: str):
+    assert list(odd_names.search("tracks", text)) == []
+
+
+def test_symbols_among_words_do_not_count(odd_names: Catalogue):
+    assert list(odd_names.search("tracks", "🔥 fiesta!!! ★")) == [1]
 
 
 def test_matches_that_are_not_taken_do_not_keep_the_catalogue_open(catalogue: Catalogue):
-    assert next(catalogue.search_tracks("radio")) == 0
-    assert next(catalogue.search_artists("radio")) == 0
-    assert list(catalogue.search_tracks("radio")) == [0, 1]
+    assert next(catalogue.search("tracks", "radio")) == 0
+    assert next(catalogue.search("artists", "radio")) == 0
+    assert list(catalogue.search("tracks", "radio")) == [0, 1]
 
 
 def test_rows_of_ids_are_found_by_id_alone(catalogue: Catalogue):

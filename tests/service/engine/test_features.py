@@ -1,4 +1,4 @@
-"""What a playlist says, as features."""
+"""Playlists as weighted features."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ def weigh(
     mentions: list[list[int]] | None = None,
     terms: list[list[int]] | None = None,
 ) -> Features:
-    """Tracks in one list and what is said beside them in another, as training and serving may give them."""
+    """Weigh tracks in one list and the other features in another, as training and serving may give them."""
     none: list[list[int]] = [[] for _ in tracks]
     beside = [
         [of.n_tracks + row for row in named] + [of.first_term + row for row in titled]

@@ -49,6 +49,6 @@ def test_an_empty_playlist_is_refused():
         fold_in(np.empty(0, np.int32), np.empty(0, np.float32), VECTORS, gram_matrix(VECTORS, REGULARIZATION))
 
 
-def test_a_system_that_cannot_be_solved_says_what_to_do():
+def test_an_unsolvable_system_names_the_remedy():
     with pytest.raises(ArithmeticError, match="regularization"):
         fold_in(np.array([0], np.int32), np.array([1], np.float32), VECTORS * 0, gram_matrix(VECTORS * 0, 0))

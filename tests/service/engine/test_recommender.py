@@ -1,6 +1,6 @@
 """The story of the engine on a planted world."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,8 +9,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.engine import Kind, Playlist, PlaylistError, Plays, Recommender, UnknownSeed, finish
-from trainer.sources.synthetic import GENRES, World
+from service.engine import (
+    KINDS,
+    Item,
+    Kind,
+    Options,
+    Playlist,
+    PlaylistError,
+    Plays,
+    Recommendation,
+    Recommender,
+    ScoredItem,
+    UnknownSeed,
+)
+from trainer.synthetic.names import GENRES
+from trainer.synthetic.playlists import World
 
 WORLD = World(1200, seed=1)
 JAZZ = {
@@ -21,8 +34,12 @@ JAZZ = {
 }
 
 
+def continued(recommender: Recommender, playlist: Playlist, k: int, kind: Kind = "tracks") -> list[ScoredItem]:
+    return recommender.recommend([playlist], Options(k, kind))[0].found
+
+
 def ids(recommender: Recommender, playlist: Playlist, k: int = 20) -> list[str]:
-    return [track.id for track in recommender.recommend([playlist], k)[0].found]
+    return [track.id for track in continued(recommender, playlist, k)]
 
 
 def share(found: list[str], wanted: set[str]) -> float:
@@ -30,7 +47,7 @@ def share(found: list[str], wanted: set[str]) -> float:
 
 
 def test_a_title_alone_finds_its_genre(recommender: Recommender):
-    answer = recommender.recommend([Playlist(title="Late Night Jazz")], 20)[0]
+    answer = recommender.recommend([Playlist(title="Late Night Jazz")], Options(20))[0]
 
     assert answer.strategy == "fold-in"
     assert share([track.id for track in answer.found], JAZZ) > 0.9
@@ -43,7 +60,7 @@ def test_seed_tracks_find_their_genre(recommender: Recommender):
 
 
 def test_an_artist_alone_finds_its_genre(recommender: Recommender):
-    track = recommender.recommend([Playlist(title="jazz")], 1)[0].found[0]
+    track = continued(recommender, Playlist(title="jazz"), 1)[0]
     assert track.artist is not None
 
     by_id, by_name = (Playlist(artists=[name]) for name in (track.artist.id, track.artist.name.upper()))
@@ -52,10 +69,10 @@ def test_an_artist_alone_finds_its_genre(recommender: Recommender):
     assert ids(recommender, by_id) == ids(recommender, by_name)
 
 
-def test_what_is_not_known_is_listed_and_answered_by_popularity(recommender: Recommender):
+def test_an_unknown_playlist_is_listed_and_answered_by_popularity(recommender: Recommender):
     playlist = Playlist(["nope", "nope", "a\0b", "🎵"], ["nobody"], "qqqqqqq")
 
-    answer = recommender.recommend([playlist], 7)[0]
+    answer = recommender.recommend([playlist], Options(7))[0]
 
     assert answer.strategy == "popular"
     assert (answer.unknown.tracks, answer.unknown.artists, answer.unknown.title) == (
@@ -63,8 +80,8 @@ def test_what_is_not_known_is_listed_and_answered_by_popularity(recommender: Rec
         ["nobody"],
         True,
     )
-    assert [track.id for track in answer.found] == [track.id for track in recommender.popular(7)]
-    assert [track.score for track in answer.found] == [track.popularity for track in recommender.popular(7)]
+    assert [track.id for track in answer.found] == [track.id for track in recommender.popular("tracks", 7)]
+    assert [track.score for track in answer.found] == [track.popularity for track in recommender.popular("tracks", 7)]
 
 
 def test_a_title_of_punctuation_was_given_and_is_not_known(recommender: Recommender):
@@ -76,7 +93,7 @@ def test_a_title_of_punctuation_was_given_and_is_not_known(recommender: Recommen
 
 
 def test_the_best_come_first(recommender: Recommender):
-    scores = [track.score for track in recommender.recommend([Playlist(title="techno")], 200)[0].found]
+    scores = [track.score for track in continued(recommender, Playlist(title="techno"), 200)]
 
     assert scores == sorted(scores, reverse=True)
 
@@ -94,7 +111,7 @@ def test_exclusions_leave_the_popular_answer_whole_too(recommender: Recommender)
 
 
 def test_exclusions_that_leave_fewer_than_k_tracks_are_answered_with_those(recommender: Recommender):
-    everything = [track.id for track in recommender.popular(recommender.manifest.shape.tracks)]
+    everything = [track.id for track in recommender.popular("tracks", recommender.manifest.shape.tracks)]
 
     for title in ("", "jazz"):
         assert set(ids(recommender, Playlist(title=title, exclude=everything[3:]), 100)) == set(everything[:3])
@@ -114,7 +131,7 @@ def test_the_order_of_seeds_does_not_matter(recommender: Recommender):
 
 
 def test_no_playlists_are_answered_with_no_answers(recommender: Recommender):
-    assert recommender.recommend([], 10) == []
+    assert recommender.recommend([], Options(10)) == []
 
 
 KNOWN = sorted(JAZZ)[:50]
@@ -137,7 +154,7 @@ IDS = st.lists(st.sampled_from(KNOWN) | st.text(max_size=8), max_size=12)
     st.integers(1, 500),
 )
 def test_an_answer_is_never_empty_and_never_a_seed(recommender: Recommender, playlists: list[Playlist], k: int):
-    answers = recommender.recommend(playlists, k)
+    answers = recommender.recommend(playlists, Options(k))
 
     for playlist, answer in zip(playlists, answers, strict=True):
         found = [track.id for track in answer.found]
@@ -149,22 +166,10 @@ def test_an_answer_is_never_empty_and_never_a_seed(recommender: Recommender, pla
         assert answer.strategy == "fold-in" or not set(playlist.tracks) & set(KNOWN)
 
 
-@pytest.mark.parametrize("kind", ["recommend", "recommend_artists"])
-def test_an_answer_in_steps_is_the_answer_whatever_is_asked_between_them(recommender: Recommender, kind: str):
-    one, another = [Playlist(KNOWN[:1])], [Playlist(KNOWN[1:2], exclude=KNOWN[2:9])]
-    whole, in_steps = getattr(recommender, kind), getattr(recommender, f"{kind}_in_steps")
-    steps = in_steps(one, 20)
-    for _ in range(3):  # what it names is found, what is near is sought, that is named in turn
-        next(steps)
-        whole(another, 20)
-
-    assert finish(steps) == whole(one, 20) != whole(another, 20)
-
-
 def test_neighbours_of_a_track_are_of_its_genre_and_not_itself(recommender: Recommender):
     seed = ids(recommender, Playlist(title="jazz"), 1)
 
-    found = recommender.similar_tracks(seed, 20)
+    found = recommender.similar("tracks", seed, 20)
 
     assert len(found) == 20
     assert share([track.id for track in found], JAZZ) > 0.8
@@ -176,129 +181,124 @@ def test_neighbours_of_a_track_are_of_its_genre_and_not_itself(recommender: Reco
 def test_neighbours_of_several_tracks_are_those_of_all_together(recommender: Recommender):
     seeds = ids(recommender, Playlist(title="jazz"), 4)
 
-    found = {track.id for track in recommender.similar_tracks(seeds, 20)}
+    found = {track.id for track in recommender.similar("tracks", seeds, 20)}
 
     assert len(found) == 20
     assert not found & set(seeds)
-    assert recommender.similar_tracks(seeds, 20) == recommender.similar_tracks([*seeds[::-1], seeds[0]], 20)
+    assert recommender.similar("tracks", seeds, 20) == recommender.similar("tracks", [*seeds[::-1], seeds[0]], 20)
 
 
 def test_neighbours_of_an_artist_share_its_genre(recommender: Recommender):
-    jazz = recommender.recommend([Playlist(title="jazz")], 50)[0].found
+    jazz = continued(recommender, Playlist(title="jazz"), 50)
     artists = [track.artist.name for track in jazz if track.artist is not None]
 
-    found = [artist.name for artist in recommender.similar_artists([artists[0].lower()], 10)]
+    found = [artist.name for artist in recommender.similar("artists", [artists[0].lower()], 10)]
 
     assert len(found) == 10
     assert artists[0] not in found
     assert len(set(found) & {track.artist.name for track in jazz if track.artist is not None}) >= 3
 
 
-def test_neighbours_of_what_is_not_known_are_refused_by_name(recommender: Recommender):
+def test_unknown_seeds_of_neighbours_are_refused_by_name(recommender: Recommender):
     with pytest.raises(UnknownSeed, match="'nope' and 1 more"):
-        recommender.similar_tracks(["nope", "nor this"], 5)
+        recommender.similar("tracks", ["nope", "nor this"], 5)
     with pytest.raises(UnknownSeed, match="artist 'nobody'"):
-        recommender.similar_artists(["nobody"], 5)
+        recommender.similar("artists", ["nobody"], 5)
     with pytest.raises(PlaylistError, match="at least one track"):
-        recommender.similar_tracks([], 5)
+        recommender.similar("tracks", [], 5)
 
 
 def test_more_neighbours_than_there_are_give_all_there_are(recommender: Recommender):
     shape = recommender.manifest.shape
-    seed = recommender.popular(1)[0]
+    seed = recommender.popular("tracks", 1)[0]
     assert seed.artist is not None
 
-    assert len(recommender.similar_tracks([seed.id], shape.tracks + 5)) == shape.tracks - 1
-    assert len(recommender.similar_artists([seed.artist.id], shape.artists + 5)) == shape.artists - 1
+    assert len(recommender.similar("tracks", [seed.id], shape.tracks + 5)) == shape.tracks - 1
+    assert len(recommender.similar("artists", [seed.artist.id], shape.artists + 5)) == shape.artists - 1
 
 
 def test_a_playlist_is_continued_with_artists_of_its_genre(recommender: Recommender):
-    (answer,) = recommender.recommend_artists([Playlist(title="late night jazz")], 10)
+    (answer,) = recommender.recommend([Playlist(title="late night jazz")], Options(10, "artists"))
 
-    of_jazz = {
-        track.artist.name for track in recommender.recommend([Playlist(title="jazz")], 300)[0].found if track.artist
-    }
+    of_jazz = {track.artist.name for track in continued(recommender, Playlist(title="jazz"), 300) if track.artist}
     assert answer.strategy == "fold-in"
     assert len({artist.id for artist in answer.found}) == 10
     assert share([artist.name for artist in answer.found], of_jazz) > 0.8
 
 
 def test_neither_artists_that_are_named_nor_those_of_the_tracks_come_back(recommender: Recommender):
-    tracks = recommender.popular(5)
+    tracks = recommender.popular("tracks", 5)
     of_tracks = {track.artist.id for track in tracks if track.artist}
-    named = [artist for artist in recommender.popular_artists(20) if artist.id not in of_tracks][:3]
+    named = [artist for artist in recommender.popular("artists", 20) if artist.id not in of_tracks][:3]
     playlist = Playlist(tracks=[track.id for track in tracks], artists=[artist.name for artist in named])
 
-    (answer,) = recommender.recommend_artists([playlist], 200)
+    (answer,) = recommender.recommend([playlist], Options(200, "artists"))
 
     assert len(answer.found) == 200
     assert not {artist.id for artist in answer.found} & (of_tracks | {artist.id for artist in named})
 
 
 def test_artists_are_excluded_by_id_or_name(recommender: Recommender):
-    first, second = recommender.recommend_artists([Playlist(title="metal")], 2)[0].found
+    first, second = continued(recommender, Playlist(title="metal"), 2, "artists")
 
-    (answer,) = recommender.recommend_artists([Playlist(title="metal", exclude=[first.id, second.name])], 20)
-    assert len(answer.found) == 20
-    assert not {artist.id for artist in answer.found} & {first.id, second.id}
+    others = continued(recommender, Playlist(title="metal", exclude=[first.id, second.name]), 20, "artists")
+    assert len(others) == 20
+    assert not {artist.id for artist in others} & {first.id, second.id}
 
 
 def test_artists_for_nothing_known_are_the_popular_ones(recommender: Recommender):
-    (answer,) = recommender.recommend_artists([Playlist(tracks=["?"], artists=["nobody"])], 5)
+    (answer,) = recommender.recommend([Playlist(tracks=["?"], artists=["nobody"])], Options(5, "artists"))
 
     assert answer.strategy == "popular"
     assert [(artist.id, artist.score) for artist in answer.found] == [
-        (artist.id, artist.popularity) for artist in recommender.popular_artists(5)
+        (artist.id, artist.popularity) for artist in recommender.popular("artists", 5)
     ]
     assert answer.unknown.artists == ["nobody"]
 
 
 def test_plays_say_how_much_an_artist_counts(recommender: Recommender):
-    jazz, metal = (
-        recommender.recommend_artists([Playlist(title=title)], 1)[0].found[0].name for title in ("jazz", "metal")
-    )
+    jazz, metal = (continued(recommender, Playlist(title=title), 1, "artists")[0].name for title in ("jazz", "metal"))
 
     def both(**plays: int) -> list[str]:
         artists = [Plays(jazz, plays["jazz"]), Plays(metal, plays["metal"])]
-        return [artist.id for artist in recommender.recommend_artists([Playlist(artists=artists)], 10)[0].found]
+        return [artist.id for artist in continued(recommender, Playlist(artists=artists), 10, "artists")]
 
-    alone = {artist.id for artist in recommender.recommend_artists([Playlist(artists=[jazz])], 10)[0].found}
+    alone = {artist.id for artist in continued(recommender, Playlist(artists=[jazz]), 10, "artists")}
     assert share(both(jazz=1000, metal=1), alone) > share(both(jazz=1, metal=1000), alone)
 
 
 def test_an_artist_given_twice_counts_once_by_its_highest_count(recommender: Recommender):
-    artist = recommender.popular_artists(1)[0]
+    artist = recommender.popular("artists", 1)[0]
 
-    once, twice = recommender.recommend_artists(
+    once, twice = recommender.recommend(
         [
             Playlist(artists=[Plays(artist.name, 9)]),
             Playlist(artists=[Plays(artist.id, 3), artist.name, Plays(artist.name, 9), Plays(artist.name, 2)]),
         ],
-        10,
+        Options(10, "artists"),
     )
     assert once.found == twice.found
 
 
 def test_artists_are_found_by_words_of_their_name(recommender: Recommender):
-    name = recommender.popular_artists(1)[0].name
+    name = recommender.popular("artists", 1)[0].name
 
-    found = recommender.search_artists(name.lower(), 5)
+    found = recommender.search("artists", name.lower(), 5)
     assert found[0].name == name
     assert [artist.popularity for artist in found] == sorted((a.popularity for a in found), reverse=True)
 
 
-def test_unless_told_otherwise_tracks_are_recommended(recommender: Recommender):
+def test_tracks_are_recommended_by_default(recommender: Recommender):
     assert recommender.kind == "tracks"
 
 
 @pytest.mark.parametrize("kind", ["tracks", "artists"])
-def test_an_audit_is_of_what_a_question_for_neighbours_answers(recommender: Recommender, kind: Kind):
-    """Neither seed nor rounding counts: what the answer holds of the nearest *k* by brute force is what is found."""
+def test_an_audit_counts_the_true_neighbours_in_the_answer(recommender: Recommender, kind: Kind):
+    """The audit counts the answers that are among the nearest by brute force, up to rounding."""
     catalogue, rows = recommender.artifacts.catalogue, recommender.artifacts.candidates[kind].rows
-    ids = catalogue.track_ids() if kind == "tracks" else catalogue.artist_ids()
+    ids = catalogue.ids(kind)
     vectors = recommender.artifacts.vectors[rows].astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    ask = recommender.similar_tracks if kind == "tracks" else recommender.similar_artists
 
     with ThreadPoolExecutor() as pool:
         for seeds in ([5], [0, 3], [100, 7, 100], [len(ids) - 1]):
@@ -311,11 +311,11 @@ def test_an_audit_is_of_what_a_question_for_neighbours_answers(recommender: Reco
 
             audit = recommender.neighbour_audit(kind, named, 30)
 
-            found = {answer.id for answer in ask(named, 30)}
+            found = {answer.id for answer in recommender.similar(kind, named, 30)}
             assert pool.submit(audit).result() == (30, len(found & near))
 
 
-def test_an_audit_of_what_is_not_known_is_refused_as_the_question_is(recommender: Recommender):
+def test_an_audit_refuses_the_seeds_that_the_question_refuses(recommender: Recommender):
     with pytest.raises(UnknownSeed, match="'nope'"):
         recommender.neighbour_audit("tracks", ["nope"], 5)
     with pytest.raises(PlaylistError, match="at least one artist"):
@@ -328,22 +328,37 @@ def test_worlds_of_any_size_can_be_warmed_and_answer_as_before(
 ):
     opened = Recommender.open(write_world(n_tracks, n_artists))
     questions = [Playlist(title="jazz"), Playlist()]
-    before = (opened.recommend(questions, 20), opened.recommend_artists(questions, 20))
+    before = (opened.recommend(questions, Options(20)), opened.recommend(questions, Options(20, "artists")))
 
     opened.warm()
 
-    assert (opened.recommend(questions, 20), opened.recommend_artists(questions, 20)) == before
+    assert (opened.recommend(questions, Options(20)), opened.recommend(questions, Options(20, "artists"))) == before
     opened.block(["t:0", "a:0"])
     opened.warm()
     opened.close()
 
 
-def test_warming_asks_questions_of_every_kind(recommender: Recommender, monkeypatch: pytest.MonkeyPatch):
-    kinds = ["recommend", "recommend_artists", "similar_tracks", "similar_artists", "search", "search_artists"]
-    asked = []
-    for name in kinds:
-        monkeypatch.setattr(recommender, name, lambda *_, name=name: asked.append(name))
+def test_warming_asks_questions_of_every_kind(write_world: Callable[..., Path]):
+    asked: list[tuple[str, Kind]] = []
 
-    recommender.warm()
+    class Asked(Recommender):
+        """Notes its questions."""
 
-    assert {name for name in asked if asked.count(name) >= 5} == set(kinds)
+        def recommend(self, playlists: Sequence[Playlist], options: Options) -> list[Recommendation]:
+            asked.append(("recommend", options.kind or self.kind))
+            return super().recommend(playlists, options)
+
+        def similar(self, kind: Kind, seeds: Sequence[str], k: int) -> list[ScoredItem]:
+            asked.append(("similar", kind))
+            return super().similar(kind, seeds, k)
+
+        def search(self, kind: Kind, text: str, k: int) -> list[Item]:
+            asked.append(("search", kind))
+            return super().search(kind, text, k)
+
+    opened = Asked.open(write_world(60, 9))
+    opened.warm()
+    opened.close()
+
+    for question in ("recommend", "similar", "search"):
+        assert all(asked.count((question, kind)) >= 5 for kind in KINDS)

@@ -1,15 +1,19 @@
-"""Versions side by side, one of them current, whatever is killed when."""
+"""A store keeps versions side by side, one of them current, even if a process is killed."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EFBIG
 from pathlib import Path
 
 import pytest
 
 from service.engine import Artifacts, NoModel, Store, StoreBusy, new_version
-from service.engine.artifacts import MANIFEST
+from service.engine.manifest import MANIFEST
 
 
 def publish(store: Store, version: str) -> Path:
@@ -18,7 +22,18 @@ def publish(store: Store, version: str) -> Path:
         return store.publish(staged)
 
 
-def test_what_is_published_is_current(tmp_path: Path):
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """A write beyond *size* bytes fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_published_version_is_current(tmp_path: Path):
     store = Store(tmp_path / "deep" / "models")
 
     publish(store, "v1")
@@ -37,7 +52,7 @@ def test_a_store_without_a_version_says_how_to_publish_one(tmp_path: Path, make)
 
 
 @pytest.mark.parametrize("pointer", ["gone", "", "../elsewhere", ".staging-v9", "\0"])
-def test_a_pointer_to_what_is_not_there_is_no_model(tmp_path: Path, pointer: str):
+def test_a_pointer_to_a_missing_version_is_no_model(tmp_path: Path, pointer: str):
     store = Store(tmp_path)
     publish(store, "v1")
     (tmp_path / "CURRENT").write_text(pointer)
@@ -60,22 +75,35 @@ def test_a_stamp_changes_with_the_version_that_is_current_and_with_its_files(tmp
     assert store.stamp() == stamps[1]
 
 
-def test_a_stamp_is_of_one_version_though_another_is_published_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    store, current = Store(tmp_path), Store.current
+def test_a_stamp_is_of_one_version_though_another_is_published_meanwhile(tmp_path: Path):
+    class Overtaken(Store):
+        """A store in which another process publishes after the pointer was read."""
+
+        def current(self) -> Path:
+            found = super().current()
+            publish(Store(tmp_path), "v2")
+            return found
+
+    store = Store(tmp_path)
     publish(store, "v1")
     first = store.stamp()
 
-    def current_until_now(self: Store) -> Path:
-        found = current(self)
-        publish(Store(tmp_path), "v2")
-        return found
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Store, "current", current_until_now)
-        assert store.stamp() == first
+    assert Overtaken(tmp_path).stamp() == first
     assert store.stamp() != first
+
+
+def test_a_pointer_that_cannot_be_written_is_named_and_leaves_the_version_before_it_current(tmp_path: Path):
+    store = Store(tmp_path)
+    before = publish(store, "v1")
+
+    with store.writing(), store.staging("v2") as staged:
+        (staged / MANIFEST).write_text("{}")
+        with no_file_above(0), pytest.raises(OSError, match="CURRENT") as refused:
+            store.publish(staged)
+
+    assert refused.value.errno == EFBIG
+    assert store.current() == before
+    assert not list(tmp_path.glob(".staging-*"))
 
 
 def test_a_version_that_fails_while_staged_leaves_nothing(tmp_path: Path):
@@ -91,7 +119,7 @@ def test_a_version_that_fails_while_staged_leaves_nothing(tmp_path: Path):
     assert not list(tmp_path.glob(".staging-*"))
 
 
-def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path: Path):
+def test_the_next_run_clears_the_files_of_a_killed_run(tmp_path: Path):
     store = Store(tmp_path)
     (tmp_path / ".staging-dead").mkdir()
     (tmp_path / ".staging-dead" / "half.npy").write_bytes(b"half")

@@ -1,4 +1,4 @@
-"""What listeners of Last.fm played, in the forms in which it is published, and damaged."""
+"""The two Last.fm collections in their published forms, and damaged."""
 
 import gzip
 import io
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trainer.errors import BadInput
-from trainer.sources import Artist, Interactions, read
+from trainer.sources import Interactions, SourceArtist, read
 
 ANN, BEN = "a" * 40, "0123456789abcdef" * 2 + "01234567"
 PLAYS = "usersha1-artmbid-artname-plays.tsv"
@@ -64,7 +64,7 @@ EXPECTED_2K = [("2", "51", "Duran Duran", 13883), ("2", "52", "Morcheeba", 7), (
 
 
 @pytest.mark.parametrize("name", [PLAYS, "plays.txt", "plays"])
-def test_360k_is_known_by_its_lines_whatever_its_name(tmp_path: Path, name: str):
+def test_360k_of_any_name_is_detected_by_its_lines(tmp_path: Path, name: str):
     (tmp_path / name).write_text(LINES)
 
     assert rows(tmp_path / name) == EXPECTED
@@ -109,7 +109,9 @@ def test_lines_without_plays_or_without_an_artist_are_passed_over(tmp_path: Path
 
 
 @pytest.mark.parametrize("bad", ["sep 20, 2008\tm-1\tA\t5", f"{ANN}\tm-1\t5", f"{ANN}\tm-1\tA\tmany", ""])
-def test_a_few_malformed_lines_are_passed_over_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], bad: str):
+def test_a_few_malformed_lines_are_passed_over_and_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bad: str
+):
     (tmp_path / PLAYS).write_text(many_lines(150) + f"{bad}\n" + many_lines(50))
 
     assert len(rows(tmp_path / PLAYS)) == 200
@@ -121,7 +123,7 @@ def test_many_malformed_lines_are_refused_with_the_first(tmp_path: Path):
 
     said = refusal(tmp_path / PLAYS)
 
-    assert "5 malformed lines of 100" in said
+    assert "5 of 100 lines are malformed" in said
     assert "line 96" in said
     assert "nobody" in said
 
@@ -133,7 +135,7 @@ def test_a_name_that_is_not_utf8_costs_a_letter_alone(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", [f"{PLAYS}.gz", "lastfm-dataset-360K.tar.gz"])
-def test_a_packed_file_that_is_cut_short_is_told_as_such(tmp_path: Path, name: str):
+def test_a_packed_file_that_is_cut_short_is_reported(tmp_path: Path, name: str):
     content = "".join(
         f"{ANN}\tm-{number}\t{np.random.default_rng(number).bytes(9).hex()}\t5\n" for number in range(2000)
     )
@@ -182,7 +184,7 @@ def test_2k_without_its_names_is_refused(tmp_path: Path):
 
 def test_2k_with_a_broken_row_names_it(tmp_path: Path):
     assert "data row 4" in refusal(a_2k(tmp_path / "2k", PLAYS_2K + "3\t52\n", ARTISTS_2K))
-    assert "'x' in data row 4" in refusal(a_2k(tmp_path / "2k", PLAYS_2K + "3\t52\tx\n", ARTISTS_2K))
+    assert "data row 4 has the count 'x'" in refusal(a_2k(tmp_path / "2k", PLAYS_2K + "3\t52\tx\n", ARTISTS_2K))
 
 
 def test_2k_with_another_header_is_refused(tmp_path: Path):
@@ -201,4 +203,4 @@ def test_the_real_2k_is_read_whole():
     assert len({row[1] for row in found}) == 17_632
     assert ("2", "51", "Duran Duran", 13883) in found
     assert sum(row[1] == row[2] for row in found) < 10
-    assert Artist("51", "Duran Duran") == Artist(*found[0][1:3])
+    assert SourceArtist("51", "Duran Duran") == SourceArtist(*found[0][1:3])

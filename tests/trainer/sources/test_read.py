@@ -1,17 +1,16 @@
-"""Which format an input is of, several inputs in one go, and the progress through them."""
+"""Detection of formats, directories, several inputs in one run, and progress."""
 
 import gzip
 import io
 import json
+import os
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-import trainer.sources
 from trainer.errors import BadInput
-from trainer.progress import progress
-from trainer.sources import Interactions, Playlist, read
+from trainer.sources import Interactions, SourcePlaylist, read
 
 USER = "a" * 40
 SLICE = json.dumps({"playlists": [{"pid": 1, "name": "n", "tracks": [{"track_uri": "t:1"}]}]})
@@ -23,7 +22,7 @@ LINES = '{"playlist_id": 6, "track_id": "t:3"}\n{"playlist_id": "7", "track_id":
 def ids(*paths: Path) -> list[str]:
     found: list[str] = []
     for item in read(paths):
-        found += [item.id] if isinstance(item, Playlist) else item.playlist_ids
+        found += [item.id] if isinstance(item, SourcePlaylist) else item.playlist_ids
     return found
 
 
@@ -54,14 +53,14 @@ def test_a_slice_is_not_taken_for_json_lines(tmp_path: Path, name: str, content:
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.ndjson", "a.txt", "a"])
-def test_json_lines_are_known_whatever_their_name(tmp_path: Path, name: str):
+def test_json_lines_of_any_name_are_detected(tmp_path: Path, name: str):
     (tmp_path / name).write_text(LINES)
     (tmp_path / f"{name}.gz").write_bytes(gzip.compress(LINES.encode()))
 
     assert ids(tmp_path / name, tmp_path / f"{name}.gz") == ["6", "7", "6", "7"]
 
 
-def test_a_table_is_known_by_its_header_or_its_magic_where_its_name_says_nothing(tmp_path: Path):
+def test_a_table_is_detected_by_its_header_or_magic(tmp_path: Path):
     (tmp_path / "a").write_text(CSV)
     pl.DataFrame({"user": [8], "song": ["x"]}).write_parquet(tmp_path / "b.csv")
 
@@ -79,15 +78,82 @@ def test_a_directory_of_tables_is_read_in_the_order_of_their_names(tmp_path: Pat
     assert ids(tmp_path) == ["a.csv", "b.csv", "c.txt", "6", "7"]
 
 
-def test_a_directory_of_slices_is_that_whatever_lies_beside_them(tmp_path: Path):
+def test_in_a_directory_of_slices_only_those_are_read(tmp_path: Path):
     (tmp_path / "a.csv").write_text(CSV)
     (tmp_path / "mpd.slice.0-0.json").write_text(SLICE)
 
     assert ids(tmp_path) == ["1"]
 
 
+def test_tables_and_playlists_in_one_directory_are_all_read(tmp_path: Path):
+    (tmp_path / "b.csv").write_text(CSV)
+    (tmp_path / "a.json").write_text(SLICE)
+
+    assert ids(tmp_path) == ["1", "5"]
+
+
+NOT_DATA: dict[str, bytes] = {
+    "package.json": b'{"name": "export", "version": 3}',
+    "array.json": b'[{"user": 1, "song": 2}]',
+    "empty.json": b"",
+    "empty.csv": b"",
+    "notes.txt": b"Exported in May.\n",
+    "latin.txt": "Größe\n".encode("latin-1"),
+    "tracks.csv": b"track_id,track_name\nt:2,Creep\n",
+    "log.jsonl": b'{"level": "info"}\n{"level": "info"}\n',
+    "cover.jpg": b"\xff\xd8\xff\xe0",
+    "table.xlsx": b"PK\x05\x06" + bytes(18),
+    "table.csv.bz2": b"BZh91AY&SY",
+}
+
+
+@pytest.mark.parametrize("name", NOT_DATA)
+def test_a_file_that_is_not_data_is_passed_over_and_named_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+):
+    (tmp_path / "b.csv").write_text(CSV)
+    (tmp_path / name).write_bytes(NOT_DATA[name])
+
+    assert ids(tmp_path) == ["5"]
+    said = capsys.readouterr().err
+    assert said.count(name) == 1
+    assert f"passed over {tmp_path / name}: " in said
+
+
+@pytest.mark.parametrize("name", NOT_DATA)
+def test_a_directory_with_only_a_file_that_is_not_data_is_refused(tmp_path: Path, name: str):
+    (tmp_path / name).write_bytes(NOT_DATA[name])
+
+    assert refusal(tmp_path).startswith(f"cannot read {tmp_path / name}: ")
+
+
+def test_of_several_files_that_are_not_data_the_error_names_one_of_a_known_format(tmp_path: Path):
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    (tmp_path / "b.csv").write_text("who,what\n1,2\n")
+
+    assert "b.csv: it has no column for the playlist" in refusal(tmp_path)
+
+
+def test_of_very_many_files_that_are_not_data_some_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "a.csv").write_text(CSV)
+    for number in range(25):
+        (tmp_path / f"{number}.jpg").write_bytes(b"\xff\xd8")
+
+    assert ids(tmp_path) == ["5"]
+    said = capsys.readouterr().err
+    assert said.count(".jpg") == 20
+    assert f"passed over 5 more files in {tmp_path} that hold no data" in said
+
+
+def test_a_damaged_file_in_a_directory_is_refused(tmp_path: Path):
+    (tmp_path / "a.csv").write_text(CSV)
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(CSV.encode())[:-9])
+
+    assert "b.csv.gz: it is damaged or cut short" in refusal(tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"%PDF-1.4\n", b"\0\1\2", b"hello, world\n", b""])
-def test_what_is_not_understood_is_refused_with_what_is(tmp_path: Path, content: bytes):
+def test_a_file_of_unknown_format_is_refused_with_the_known_formats(tmp_path: Path, content: bytes):
     (tmp_path / "x").write_bytes(content)
 
     said = refusal(tmp_path / "x")
@@ -95,13 +161,23 @@ def test_what_is_not_understood_is_refused_with_what_is(tmp_path: Path, content:
     assert all(format_ in said for format_ in ("Million Playlist Dataset", "Last.fm 360K", "csv", "parquet"))
 
 
-def test_a_directory_of_nothing_that_is_understood_is_refused_with_what_is(tmp_path: Path):
+def test_a_directory_of_unknown_formats_is_refused_with_the_known_formats(tmp_path: Path):
     (tmp_path / "x.pdf").write_bytes(b"%PDF")
 
     assert "Last.fm 360K" in refusal(tmp_path)
 
 
-def test_the_wrong_columns_of_the_last_input_are_told_before_the_first_is_read(tmp_path: Path):
+def test_an_unreadable_file_in_a_directory_is_named(tmp_path: Path):
+    (tmp_path / "a.csv").write_text(CSV)
+    (tmp_path / "b.csv").write_text(CSV)
+    (tmp_path / "b.csv").chmod(0)
+    if os.access(tmp_path / "b.csv", os.R_OK):
+        pytest.skip("this user may read every file")
+
+    assert refusal(tmp_path) == f"cannot read {tmp_path / 'b.csv'}: Permission denied."
+
+
+def test_wrong_columns_of_the_last_input_are_reported_before_the_first_is_read(tmp_path: Path):
     (tmp_path / "a.csv").write_text(CSV)
     (tmp_path / "b.csv").write_text("x,y\n1,2\n")
 
@@ -109,7 +185,7 @@ def test_the_wrong_columns_of_the_last_input_are_told_before_the_first_is_read(t
         next(iter(read([tmp_path / "a.csv", tmp_path / "b.csv"])))
 
 
-def test_a_role_that_there_is_not_is_refused_whatever_the_input(tmp_path: Path):
+def test_an_unknown_role_is_refused_for_any_input(tmp_path: Path):
     (tmp_path / "s.json").write_text(SLICE)
 
     with pytest.raises(BadInput, match=r"'song'.*playlist, track, "):
@@ -125,37 +201,33 @@ def test_a_file_that_vanishes_before_its_turn_is_named(tmp_path: Path):
         next(stream)
         (tmp_path / name).unlink()
 
-        with pytest.raises(BadInput, match=rf"{name} cannot be read: No such file"):
+        with pytest.raises(BadInput, match=rf"{name}: No such file"):
             list(stream)
 
 
-def test_progress_ends_at_the_size_of_the_inputs_and_never_goes_beyond(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "a.csv").write_text(CSV * 1 + "6,t:3\n" * 100)
+def test_progress_ends_at_the_size_of_the_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "a.csv").write_text(CSV + "6,t:3\n" * 100)
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress((CSV + "6,t:3\n" * 100).encode()))
     (tmp_path / "s.json").write_text(SLICE)
     pl.DataFrame({"user": ["a"] * 90, "song": ["x"] * 90}).write_parquet(tmp_path / "c.parquet")
-    monkeypatch.setattr(trainer.sources.blocks, "BLOCK", 100)
-    bars = []
-
-    def kept(*args: object, **kwargs: object) -> object:
-        bars.append(progress(*args, **kwargs))
-        return bars[-1]
-
-    monkeypatch.setattr(trainer.sources, "progress", kept)
     paths = [tmp_path / name for name in ("a.csv", "b.csv.gz", "s.json", "c.parquet")]
-    monkeypatch.setattr("sys.stderr", io.StringIO())
 
-    batches = sum(isinstance(item, Interactions) for item in read(paths) if bars[0].n <= bars[0].total)
+    batches = sum(isinstance(item, Interactions) for item in read(paths, block_bytes=100))
 
+    total = sum(path.stat().st_size for path in paths) / 1000
     assert batches > 6
-    assert bars[0].n == bars[0].total == sum(path.stat().st_size for path in paths)
+    assert f"100% {total:.2f}k/{total:.2f}k" in capsys.readouterr().err
 
 
-def test_what_is_to_be_said_is_said_below_the_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_notes_come_below_the_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "a.csv").write_text("user,song,plays\n1,2,0\n1,3,1\n")
     (tmp_path / "b.csv").write_text(CSV)
-    terminal = io.StringIO()
-    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
 
     list(read([tmp_path / "a.csv", tmp_path / "b.csv"]))

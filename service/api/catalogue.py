@@ -1,0 +1,59 @@
+"""`GET /search` and `GET /model`."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
+
+from service.api.routing import Answer, Engine, StrictRequest, bounded
+from service.api.schemas import (
+    DENIED,
+    INVALID,
+    KIND,
+    REFUSED,
+)
+from service.engine import CountedArtist, Kind, Track
+from service.settings import Settings
+
+
+class SearchQuery(StrictRequest):
+    """Words of a track's name and artist, or of an artist's name."""
+
+    q: str = Field(
+        min_length=1,
+        description="Words of the name and the artist. The last one may be incomplete, from three letters on.",
+    )
+    k: int = Field(20, ge=1, description="Largest number of results.")
+    kind: Kind | None = Field(None, description=KIND)
+
+
+class SearchResponse(BaseModel):
+    """The tracks or artists that match, the most popular first."""
+
+    model: str
+    tracks: list[Track] = []
+    artists: list[CountedArtist] = []
+
+
+def catalogue_routes(settings: Settings) -> APIRouter:
+    """Return the routes, with requests that are bounded by *settings*."""
+    router = APIRouter()
+    query_schema: Any = bounded(SearchQuery, {"q": settings.max_title, "k": settings.max_k})
+
+    @router.get(
+        "/search",
+        response_model=SearchResponse,
+        responses=DENIED | INVALID | REFUSED,
+        tags=["catalogue"],
+    )
+    async def search(query: Annotated[query_schema, Query()], recommender: Engine) -> Response:
+        """Find tracks by words of name and artist, or artists by name. Returns the ids that other routes take."""
+        kind = query.kind or recommender.kind
+        return Answer({"model": recommender.manifest.version, kind: recommender.search(kind, query.q, query.k)})
+
+    @router.get("/model", response_model=dict[str, Any], responses=DENIED | REFUSED, tags=["operations"])
+    async def model(recommender: Engine) -> Response:
+        """Return the manifest of the served version, with its metrics."""
+        return Answer(recommender.manifest.content())
+
+    return router

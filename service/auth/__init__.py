@@ -1,0 +1,1 @@
+"""API keys: the key file, the rights of keys, and their rate limits."""

@@ -1,0 +1,89 @@
+"""The command line: `python -m service` serves, `python -m service keys` manages API keys."""
+
+import argparse
+import os
+import re
+import sys
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from service.auth.commands import add_keys_commands, run
+from service.settings import Settings
+
+USAGE = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until stopped, or run the command in *arguments*; returns the exit code."""
+    options = parser().parse_args(arguments)
+    if options.command == "keys":
+        return run(options)
+    try:
+        settings = Settings()
+    except SettingsError as error:  # it names the field only
+        return _fail(_name_variables(str(error)))
+    except ValidationError as error:
+        return _fail(*map(_describe, error.errors()))
+    return _serve(settings)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    found = argparse.ArgumentParser(
+        prog="python -m service",
+        description="Serve the current version of a store over HTTP. Settings are environment variables: SEGUE_...",
+    )
+    commands = found.add_subparsers(dest="command", metavar="COMMAND")
+    add_keys_commands(commands.add_parser("keys", help="create, list and revoke API keys"))
+    return found
+
+
+def _serve(settings: Settings) -> int:
+    _limit_threads(settings.threads)
+    # Imported here: the numeric libraries read the number of threads when they are loaded.
+    from service.auth.keys import BadKeys, Keys
+    from service.server.runtime import runtime_directory
+    from service.telemetry.logs import configure_logs
+
+    configure_logs(settings)
+    try:
+        # Errors that would stop every worker are reported here, once.
+        if settings.keys is not None:
+            Keys.read(settings.keys)
+        with runtime_directory(settings.runtime) as runtime:
+            # These import the metrics, which need the runtime directory.
+            from service.server.supervisor import serve
+            from service.telemetry.tracing import open_tracer
+
+            if tracer := open_tracer(settings):
+                tracer.stop()
+            return serve(settings.model_copy(update={"runtime": runtime}))
+    except (BadKeys, ModuleNotFoundError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
+
+
+def _limit_threads(n_threads: int) -> None:
+    """Limit the numeric libraries: one request is too small for several threads, and workers share the machine."""
+    for library in ("OPENBLAS", "OMP", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", str(n_threads))
+
+
+def _fail(*reasons: str) -> int:
+    for reason in reasons:
+        print(f"error: {reason}", file=sys.stderr)
+    return USAGE
+
+
+def _describe(fault: Any) -> str:
+    text = fault["msg"].removeprefix("Value error, ")
+    if not fault["loc"]:
+        return str(text)
+    return f"SEGUE_{'_'.join(str(part) for part in fault['loc']).upper()} is {fault['input']!r}: {text}"
+
+
+def _name_variables(text: str) -> str:
+    return re.sub(r'field "(\w+)"', lambda found: f"SEGUE_{found[1].upper()}, which must be JSON,", text)

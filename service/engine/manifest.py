@@ -1,0 +1,184 @@
+"""The manifest: the description of a version in one JSON file, by which all other files are verified."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from service.engine.errors import CorruptModel, NoModel, UnsupportedFormat
+from service.engine.exact import head_length
+from service.engine.features import Weights
+from service.engine.files import write_text
+from service.engine.items import KINDS, Kind
+
+FORMAT_VERSION = 3  # the format that this release writes
+OLDEST_FORMAT = 2  # the oldest format that it reads
+PARTS: frozenset[str] = frozenset()  # the optional parts that it knows
+MANIFEST = "manifest.json"
+NOT_A_MANIFEST = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The numbers of items, terms and factors. The columns of the matrix are `tracks | artists | words | grams`."""
+
+    tracks: int
+    artists: int
+    words: int
+    grams: int
+    factors: int
+
+    def rows(self, kind: Kind) -> slice:
+        """Return the rows of the items of *kind* among all vectors."""
+        return slice(0, self.tracks) if kind == "tracks" else slice(self.tracks, self.tracks + self.artists)
+
+    def arrays(self) -> dict[str, tuple[int, ...]]:
+        """Return the name and shape of each array of a version."""
+        n_head = head_length(self.factors)
+        shapes: dict[str, tuple[int, ...]] = {
+            "vectors": (self.tracks + self.artists + self.words + self.grams, self.factors),
+            "gram": (self.factors, self.factors),
+            "track_artists": (self.tracks,),
+        }
+        for kind, n in zip(KINDS, (self.tracks, self.artists), strict=True):
+            shapes |= {f"{kind}_heads": (n, n_head), f"{kind}_tails": (n, self.factors - n_head)}
+            shapes |= {f"{kind}_{name}": (n,) for name in ("norms", "tail_norms", "popular", "popular_ranks")}
+        return shapes
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """
+    The description of a version.
+
+    Attributes:
+        version: name of the version and of its directory.
+        created_at: time of writing, ISO 8601 in UTC.
+        shape: numbers of items, terms and factors.
+        numbers: every number, and the weighting, that changes an answer, by name.
+        data: the training data: counts and a fingerprint.
+        training: the training run: what a repetition needs beside the numbers and the data.
+        metrics: quality on playlists that were held out; empty if none were.
+        libraries: versions of the libraries that made it.
+        files: size in bytes and SHA-256 of each other file of the version.
+        parts: names of the optional parts that the version has. A release refuses a part that it does not know.
+        format_version: format of the directory, raised when an older release can no longer read it.
+    """
+
+    version: str
+    created_at: str
+    shape: Shape
+    numbers: Mapping[str, Any]
+    data: Mapping[str, Any]
+    training: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    libraries: Mapping[str, str]
+    files: Mapping[str, Mapping[str, Any]]
+    parts: Sequence[str] = ()
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def weights(self) -> Weights:
+        """The weights of features."""
+        return Weights.of(self.numbers)
+
+    def content(self) -> dict[str, Any]:
+        """Return the manifest as values that JSON can hold."""
+        return asdict(self)
+
+    def write(self, directory: Path) -> None:
+        """Write `manifest.json` with a checksum of its own content."""
+        content = json.loads(json.dumps(self.content()))  # as a reader sees it: keys are texts, for example
+        text = json.dumps({**content, "checksum": checksum(content)}, indent=2, ensure_ascii=False)
+        write_text(directory / MANIFEST, text + "\n")
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """
+        Read the manifest of the version in *directory*.
+
+        Raises:
+            NoModel: *directory* does not exist.
+            CorruptModel: the manifest is missing or was changed after it was written.
+            UnsupportedFormat: this release does not read its format or does not know one of its parts.
+        """
+        if not directory.is_dir():
+            raise NoModel(f"{directory} does not exist; check the path, or train a model")
+        path = directory / MANIFEST
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            written, format_version = content.pop("checksum"), content["format_version"]
+        except NOT_A_MANIFEST as error:
+            raise CorruptModel(f"{path} is not a readable manifest: {error!r}; train or publish again") from error
+        if written != checksum(content):
+            raise CorruptModel(f"{path} differs from its own checksum; train or publish again")
+        _check_format(path, format_version, content.get("parts", ()))
+        try:
+            return cls(**{**content, "shape": Shape(**content["shape"])})
+        except NOT_A_MANIFEST as error:
+            raise CorruptModel(f"{path} lacks a field of its format: {error!r}; train or publish again") from error
+
+    def verify(self, directory: Path, threads: int | None = None) -> None:
+        """
+        Compare each file of *directory* with its size and checksum.
+
+        Args:
+            directory: the version.
+            threads: number of files that are read at the same time; None for the default of `ThreadPoolExecutor`.
+
+        Raises:
+            CorruptModel: a file is missing, cut short or changed.
+        """
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(lambda file: _verify_file(directory / file[0], file[1]), self.files.items()):
+                pass
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the *content* of a manifest without its checksum."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def describe_files(
+    directory: Path, described: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Mapping[str, Any]]:
+    """Return size and checksum of each file of *directory* but the manifest; those already *described* are kept."""
+    known = described or {}
+    paths = [path for path in sorted(directory.iterdir()) if path.name != MANIFEST]
+    return {path.name: known.get(path.name) or _describe_file(path) for path in paths}
+
+
+def _check_format(path: Path, format_version: int, parts: Sequence[str]) -> None:
+    if format_version not in range(OLDEST_FORMAT, FORMAT_VERSION + 1):
+        raise UnsupportedFormat(
+            f"{path} has format {format_version}; this release reads formats {OLDEST_FORMAT} to {FORMAT_VERSION}: "
+            "use the release that wrote it, or train again"
+        )
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        raise UnsupportedFormat(
+            f"{path} has parts that this release does not know: {', '.join(unknown)}; "
+            "use the release that wrote it, or train again"
+        )
+
+
+def _describe_file(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": os.fstat(file.fileno()).st_size, "sha256": digest}
+
+
+def _verify_file(path: Path, expected: Mapping[str, Any]) -> None:
+    try:
+        actual = _describe_file(path)
+    except OSError as error:
+        raise CorruptModel(f"{path} cannot be read: {error.strerror}; train or publish again") from error
+    if actual != dict(expected):
+        raise CorruptModel(
+            f"{path} differs from its manifest: {expected['bytes']} bytes with SHA-256 {expected['sha256'][:12]}... "
+            f"were written, {actual['bytes']} bytes with {actual['sha256'][:12]}... are there; train or publish again"
+        )

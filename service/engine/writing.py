@@ -1,0 +1,207 @@
+"""
+Writing a trained model as the files of one version.
+
+`docs/artifacts.md` lists each file with its dtype, shape and meaning.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.catalogue import CATALOGUE, write_catalogue
+from service.engine.exact import RankingVectors, leading_axes, ranking_vectors
+from service.engine.files import write_array
+from service.engine.foldin import gram_matrix
+from service.engine.items import KINDS, Kind
+from service.engine.manifest import Manifest, Shape, describe_files
+from service.engine.neighbours import NeighbourIndex
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """
+    All tracks or all artists of a model.
+
+    Attributes:
+        ids, names: one for each item.
+        popularity: int32, shape (n_items,). The number of playlists with each.
+    """
+
+    ids: Sequence[str]
+    names: Sequence[str]
+    popularity: Ints
+
+    def take(self, rows: Rows) -> Self:
+        """Return the items in the order of *rows*."""
+        ids, names = [self.ids[row] for row in rows], [self.names[row] for row in rows]
+        return replace(self, ids=ids, names=names, popularity=self.popularity[rows])
+
+    def by_popularity(self) -> Rows:
+        """Return the rows by falling popularity, then by id."""
+        return np.lexsort((_ranks(self.ids), -self.popularity))
+
+    def by_norm(self, vectors: Floats) -> Rows:
+        """Return the rows by falling norm of *vectors*, then by falling popularity, then by id."""
+        return np.lexsort((_ranks(self.ids), -self.popularity, -np.linalg.norm(vectors, axis=1)))
+
+
+@dataclass(frozen=True)
+class Model:
+    """
+    A trained model in memory, its rows in any order.
+
+    Attributes:
+        vectors: float32, shape (n_features, n_factors). One for each column of the training matrix.
+        items: the tracks and the artists.
+        track_artists: int32, shape (n_tracks,). The artist's row of each track, -1 if it has none.
+        words, grams: the title terms of full and of lesser weight.
+        numbers: every number that changes an answer.
+        data, training, libraries: for the manifest.
+    """
+
+    vectors: Floats
+    items: Mapping[Kind, ItemTable]
+    track_artists: Ints
+    words: Sequence[str]
+    grams: Sequence[str]
+    numbers: Mapping[str, Any]
+    data: Mapping[str, Any]
+    training: Mapping[str, Any]
+    libraries: Mapping[str, str]
+
+    @property
+    def shape(self) -> Shape:
+        """The numbers of items, terms and factors."""
+        tracks, artists = (len(self.items[kind].ids) for kind in KINDS)
+        return Shape(tracks, artists, len(self.words), len(self.grams), self.vectors.shape[1])
+
+    def ranking(self, kind: Kind) -> Floats:
+        """Return the vectors that rank items of *kind*: z of tracks, y of artists."""
+        if kind == "tracks":
+            return ranking_vectors(self.vectors, self.track_artists, self.numbers["beta"])
+        return self.vectors[self.shape.rows(kind)]
+
+
+def write_version(directory: Path, version: str, created_at: str, model: Model) -> Manifest:
+    """
+    Write *model* as the files of one version into *directory*, which is empty.
+
+    Tracks are written by falling |z|, artists by falling |y|, then by popularity, then by id. The axes of all vectors
+    are rotated so that the first carry the most weight, which changes no inner product.
+
+    Returns:
+        The manifest, which is written too.
+    """
+    model = _in_file_order(model)
+    popular = {kind: model.items[kind].by_popularity() for kind in KINDS}
+    ranks = {kind: np.argsort(rows) for kind, rows in popular.items()}
+    for name, array in _arrays(model, popular, ranks).items():
+        write_array(directory / f"{name}.npy", array)
+    tracks, artists = _track_records(model, ranks["tracks"]), _artist_records(model, ranks["artists"])
+    write_catalogue(directory / CATALOGUE, tracks, artists, model.words, model.grams)
+    numbers = dict(model.numbers)
+    for kind in KINDS:
+        numbers |= _write_index(directory, kind, model)
+    manifest = Manifest(
+        version=version,
+        created_at=created_at,
+        shape=model.shape,
+        numbers=numbers,
+        data=model.data,
+        training=model.training,
+        metrics={},
+        libraries=model.libraries,
+        files=describe_files(directory),
+    )
+    manifest.write(directory)
+    return manifest
+
+
+def amend_version(directory: Path, training: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> Manifest:
+    """
+    Add new files and facts to the manifest of the version in *directory*.
+
+    Args:
+        directory: a version that is not published yet.
+        training: facts to add to those about the training.
+        metrics: metrics that replace those of the manifest; None to keep them.
+
+    Returns:
+        The manifest, which is written too.
+    """
+    manifest = Manifest.read(directory)
+    amended = replace(
+        manifest,
+        files=describe_files(directory, manifest.files),
+        training={**manifest.training, **training},
+        metrics=manifest.metrics if metrics is None else metrics,
+    )
+    amended.write(directory)
+    return amended
+
+
+def _in_file_order(model: Model) -> Model:
+    model = replace(model, vectors=model.vectors @ _rotation(model))
+    tracks, artists = (model.items[kind].by_norm(model.ranking(kind)) for kind in KINDS)
+    new_rows = np.full(len(artists) + 1, -1, np.int32)  # the last element stands for 'no artist', which is row -1
+    new_rows[artists] = np.arange(len(artists), dtype=np.int32)
+    terms = np.arange(len(tracks) + len(artists), len(model.vectors))
+    return replace(
+        model,
+        vectors=model.vectors[np.concatenate((tracks, len(tracks) + artists, terms))],
+        items={"tracks": model.items["tracks"].take(tracks), "artists": model.items["artists"].take(artists)},
+        track_artists=new_rows[model.track_artists[tracks]],
+    )
+
+
+def _rotation(model: Model) -> Floats:
+    return leading_axes(model.ranking("tracks" if model.items["tracks"].ids else "artists"))
+
+
+def _arrays(model: Model, popular: Mapping[Kind, Rows], ranks: Mapping[Kind, Rows]) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {
+        "vectors": model.vectors,
+        "gram": gram_matrix(model.vectors, model.numbers["regularization"]),
+        "track_artists": model.track_artists,
+    }
+    for kind in KINDS:
+        ranking = RankingVectors.split(model.ranking(kind))
+        arrays |= {f"{kind}_{name}": array for name, array in vars(ranking).items()}
+        arrays |= {f"{kind}_popular": popular[kind].astype(np.int32)}
+        arrays |= {f"{kind}_popular_ranks": ranks[kind].astype(np.int32)}
+    return arrays
+
+
+def _artist_records(model: Model, ranks: Rows) -> Iterator[tuple[str, str, int, int]]:
+    artists = model.items["artists"]
+    return zip(artists.ids, artists.names, artists.popularity.tolist(), ranks.tolist(), strict=True)
+
+
+def _track_records(model: Model, ranks: Rows) -> Iterator[tuple[str, str, int | None, int, int]]:
+    tracks = model.items["tracks"]
+    artists = (None if row < 0 else row for row in model.track_artists.tolist())
+    return zip(tracks.ids, tracks.names, artists, tracks.popularity.tolist(), ranks.tolist(), strict=True)
+
+
+def _write_index(directory: Path, kind: Kind, model: Model) -> dict[str, float]:
+    """Write the index of *kind*; return the effort to search it with and the recall of that effort."""
+    numbers, vectors, popularity = model.numbers, model.vectors[model.shape.rows(kind)], model.items[kind].popularity
+    seed = int(numbers["seed"])
+    index = NeighbourIndex.build(directory / f"{kind}.ann", vectors, int(numbers["trees"]), seed)
+    effort, recall = index.calibrate(vectors, popularity, numbers["neighbour_recall"], int(numbers["neighbours"]), seed)
+    return {f"{kind}_effort": effort, f"{kind}_recall": recall}
+
+
+def _ranks(keys: Sequence[str]) -> Rows:
+    """Return the place of each of *keys* in their sorted order."""
+    ranks = np.empty(len(keys), np.int64)
+    ranks[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
+    return ranks

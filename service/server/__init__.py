@@ -1,0 +1,1 @@
+"""Processes and connections: the supervisor, its workers, and the limits of connections."""

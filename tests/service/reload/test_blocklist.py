@@ -1,0 +1,45 @@
+"""The blocklist file: its format and its faults."""
+
+from pathlib import Path
+
+import pytest
+
+from service.reload.blocklist import BadBlocklist, read_blocklist
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "blocklist"
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("", set()),
+        ("\ufeff# takedowns\nspotify:track:a\r\n\n  spotify:artist:b \n", {"spotify:track:a", "spotify:artist:b"}),
+        ("#hashtag\nid with space\nid\nid", {"#hashtag", "id with space", "id"}),
+    ],
+)
+def test_a_blocklist_has_one_id_a_line_and_comments(text: str, ids: set[str], path: Path):
+    path.write_bytes(text.encode())
+
+    assert read_blocklist(path) == ids
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"a\n\xff\n", "not UTF-8 at byte 2"), (b"a\0b\n", "NUL"), (None, "cannot be read")]
+)
+def test_a_blocklist_that_is_not_text_is_refused(content: bytes | None, reason: str, path: Path):
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(BadBlocklist, match=reason):
+        read_blocklist(path)
+
+
+def test_a_blocklist_beyond_the_maximum_size_is_not_read(path: Path):
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+    with pytest.raises(BadBlocklist, match="1,099,511,627,776 bytes, more than the limit"):
+        read_blocklist(path)

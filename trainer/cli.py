@@ -1,0 +1,347 @@
+"""The command line: options to a config and a plan, errors to one line and an exit code."""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias, get_args
+
+from service.engine import EngineError, Manifest, ModelError, Store, StoreBusy, Weighting
+from trainer.config import FULL, HELP, PROFILES, TOLERANCE, Configs, TrainingConfig, read_config
+from trainer.errors import BadConfig, NotPublished, TrainerError
+
+# The commands that train import their modules when they run, so that a rollback starts quickly.
+
+FAILED, NOT_PUBLISHED, INTERRUPTED = 1, 3, 130
+DEFAULT_TRIALS = 50
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code."""
+    options = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        options.run(options)
+    except NotPublished as reason:
+        print(reason, file=sys.stderr)
+        return NOT_PUBLISHED
+    except (TrainerError, EngineError, ArithmeticError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")
+    except KeyboardInterrupt:
+        print("interrupted; the published version is unchanged", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line that `docs/cli.md` describes."""
+    top = argparse.ArgumentParser(prog="python -m trainer", description="Train, evaluate and publish models of Segue.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_tune(commands)
+    _add_challenge(commands)
+    models = commands.add_parser("models", help="list, show, verify, roll back and prune versions")
+    _add_models_commands(models.add_subparsers(dest="models_command", required=True, metavar="COMMAND"))
+    _add_synthesize(commands)
+    return top
+
+
+def _add_train(commands: Commands) -> None:
+    train = commands.add_parser("train", help="read, fit, write, evaluate and publish; prints the version")
+    _add_data(train)
+    _add_models(train)
+    for flag, help_ in (
+        ("--no-holdout", "train on all playlists and evaluate on none"),
+        ("--no-baselines", "evaluate without the baselines"),
+        ("--cold", "start from random vectors, not from the published version"),
+        ("--refit", "add the held-out playlists by another warm fit after the evaluation"),
+        ("--force", "publish even a version that is worse than the published one"),
+    ):
+        train.add_argument(flag, action="store_true", help=help_)
+    train.add_argument(
+        "--tolerance",
+        type=_between(float, 0, 0.99),
+        default=TOLERANCE,
+        metavar="SHARE",
+        help="accepted relative fall of NDCG or R-precision (default: %(default)s)",
+    )
+    _add_numbers(train)
+    train.set_defaults(run=_train)
+
+
+def _add_evaluate(commands: Commands) -> None:
+    evaluate = commands.add_parser("evaluate", help="the protocol of RecSys Challenge 2018, with baselines")
+    _add_data(evaluate)
+    evaluate.add_argument(
+        "--out", type=Path, metavar="DIR", help="write challenge_set.json, answers.json, submission.csv"
+    )
+    _add_numbers(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _add_tune(commands: Commands) -> None:
+    tune = commands.add_parser("tune", help="search for the best numbers for the data; writes a config")
+    _add_data(tune)
+    tune.add_argument("--out", type=Path, default=Path("tuned.toml"), metavar="FILE", help="default: %(default)s")
+    tune.add_argument(
+        "--study",
+        type=Path,
+        default=Path("tune.sqlite"),
+        metavar="FILE",
+        help="file of the trials (default: %(default)s)",
+    )
+    tune.add_argument(
+        "--trials", type=_between(int, 1, 10**6), metavar="N", help=f"trials in total (default: {DEFAULT_TRIALS})"
+    )
+    tune.add_argument("--minutes", type=_between(float, 0.01, 10**6), metavar="M", help="minutes of this search")
+    tune.add_argument(
+        "--grid",
+        type=_grid,
+        action="append",
+        default=[],
+        metavar="NAME=V1,V2,...",
+        help="values to try, in every combination with those of other --grid options",
+    )
+    _add_numbers(tune)
+    tune.set_defaults(run=_tune)
+
+
+def _add_challenge(commands: Commands) -> None:
+    challenge = commands.add_parser("challenge", help="answer a published challenge set")
+    challenge.add_argument(
+        "challenge_set", type=Path, metavar="CHALLENGE_SET", help="challenge_set.json, plain or gzipped"
+    )
+    _add_models(challenge)
+    challenge.add_argument("--out", type=Path, required=True, metavar="FILE", help="the submission, a CSV file")
+    challenge.add_argument("--team", default="Segue", help="for the submission's first line (default: %(default)s)")
+    challenge.add_argument("--email", default="", help="for the submission's first line")
+    challenge.set_defaults(run=_challenge)
+
+
+def _add_models_commands(commands: Commands) -> None:
+    for name, help_, run in (
+        ("list", "all versions, with quality, size and age", _list),
+        ("show", "the manifest of a version", _show),
+        ("verify", "compare every file of a version with its checksum", _verify),
+        ("rollback", "make an older version the current one", _rollback),
+        ("prune", "remove old versions; the current one stays", _prune),
+    ):
+        command = commands.add_parser(name, help=help_)
+        _add_models(command)
+        if name in ("show", "verify", "rollback"):
+            default = "the one before" if name == "rollback" else "the current one"
+            command.add_argument("version", nargs="?", metavar="VERSION", help=f"default: {default}")
+        if name == "prune":
+            keep = _between(int, 1, 10**6)
+            command.add_argument("--keep", type=keep, required=True, metavar="N", help="number of versions to keep")
+        command.set_defaults(run=run)
+
+
+def _add_synthesize(commands: Commands) -> None:
+    synthetic = commands.add_parser("synthesize", help="write a synthetic world of playlists or of listeners")
+    synthetic.add_argument("out", type=Path, metavar="OUT", help="a directory or a .zip; a .tsv for listeners")
+    world = synthetic.add_mutually_exclusive_group(required=True)
+    world.add_argument("--playlists", type=int, metavar="N", help="1 to 1,000,000, like the Million Playlist Dataset")
+    world.add_argument("--listeners", type=int, metavar="N", help="1 to 1,000,000, like Last.fm 360K")
+    synthetic.add_argument("--seed", type=int, default=0, help="the same seed gives the same world (default: 0)")
+    synthetic.set_defaults(run=_synthesize)
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "data",
+        type=Path,
+        nargs="+",
+        metavar="DATA",
+        help="files or directories of playlists or listening histories; docs/data.md has the formats",
+    )
+    command.add_argument(
+        "--columns",
+        type=_columns,
+        metavar="ROLE=NAME,...",
+        help="names of table columns by role, such as playlist=user,track=song,count=plays",
+    )
+
+
+def _add_models(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--models", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
+
+
+def _add_numbers(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("numbers", "those of the profile unless given")
+    group.add_argument("--profile", choices=PROFILES, help="default: listening for listening histories, else full")
+    group.add_argument("--config", type=Path, metavar="FILE", help="numbers in TOML, as `tune` writes them")
+    for name, help_ in HELP.items():
+        choices = get_args(Weighting) if name == "weighting" else None
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=type(getattr(FULL, name)),
+            choices=choices,
+            metavar="|".join(choices) if choices else "N",
+            help=f"{help_} (full: {getattr(FULL, name)})",
+        )
+
+
+def _between(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
+    """Return a converter of option values that accepts numbers from *low* to *high* only."""
+
+    def convert(text: str) -> float:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = float("nan")
+        if not low <= number <= high:
+            whole = "whole " if kind is int else ""
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {whole}number from {low:g} to {high:g}")
+        return number
+
+    return convert
+
+
+def _grid(text: str) -> tuple[str, list[float | str]]:
+    name, _, values = text.partition("=")
+    if not name or not values:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like alpha=1,2,5")
+    name = name.replace("-", "_")
+    kind: Callable[[str], float | str] = {int: int, str: str}.get(type(getattr(FULL, name, 0.0)), float)
+    try:
+        return name, [kind(value) for value in values.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{name} takes numbers, and {text!r} has others: {error}") from error
+
+
+def _columns(text: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(role and name for role, _, name in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is not like playlist=user,track=song")
+    return {role.strip(): name for role, _, name in pairs}
+
+
+def _given(options: argparse.Namespace) -> dict[str, float | str]:
+    """Return the numbers that are given as options."""
+    values = {number.name: getattr(options, number.name) for number in fields(TrainingConfig)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _configs(options: argparse.Namespace) -> Configs:
+    numbers = {} if options.config is None else read_config(options.config)
+    return Configs.of(options.profile, numbers | _given(options))
+
+
+def _train(options: argparse.Namespace) -> None:
+    from trainer import pipeline
+
+    plan = pipeline.Plan(
+        hold_out=not options.no_holdout,
+        warm=not options.cold,
+        refit=options.refit,
+        force=options.force,
+        baselines=not options.no_baselines,
+        tolerance=options.tolerance,
+        columns=options.columns,
+    )
+    print(pipeline.train(options.data, options.models, _configs(options), plan).version)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from trainer import pipeline
+
+    print(pipeline.evaluate(options.data, _configs(options), options.out, options.columns))
+
+
+def _tune(options: argparse.Namespace) -> None:
+    from trainer import pipeline
+    from trainer.tune import Budget
+
+    grid = dict(options.grid)
+    if len(grid) < len(options.grid):
+        raise BadConfig("two --grid options have the same name; list all its values in one")
+    unlimited = options.trials is None and options.minutes is None and not grid
+    budget = Budget(DEFAULT_TRIALS if unlimited else options.trials, options.minutes)
+    arguments = (list(_given(options)), grid, budget, options.study, options.out, options.columns)
+    print(pipeline.tune_numbers(options.data, _configs(options), *arguments))
+    print(f"the best numbers are in {options.out}: train with --config {options.out}", file=sys.stderr)
+
+
+def _challenge(options: argparse.Namespace) -> None:
+    from trainer import pipeline
+
+    count = pipeline.answer_challenge(options.challenge_set, options.models, options.out, options.team, options.email)
+    print(f"{count:,} playlists answered in {options.out}")
+
+
+def _synthesize(options: argparse.Namespace) -> None:
+    from trainer.synthetic.listeners import synthesize_listeners
+    from trainer.synthetic.playlists import synthesize
+
+    if options.listeners is not None:
+        synthesize_listeners(options.out, options.listeners, options.seed)
+    else:
+        synthesize(options.out, options.playlists, options.seed)
+
+
+def _list(options: argparse.Namespace) -> None:
+    store = Store(options.models)
+    current = store.current().name
+    print(f"  {'version':<28}{'playlists':>12}{'catalogue':>12}{'NDCG':>8}{'R-prec':>8}{'MiB':>8}  created")
+    for version in store.versions():
+        print(f"{'*' if version == current else ' '} {version:<28}{_details(store, version)}")
+
+
+def _details(store: Store, version: str) -> str:
+    try:
+        manifest = Manifest.read(store.version(version))
+    except ModelError as error:
+        return f"  {error}"
+    means = (f"{manifest.metrics[name]:.4f}" if manifest.metrics else "-" for name in ("ndcg", "r_precision"))
+    mib = sum(file["bytes"] for file in manifest.files.values()) >> 20
+    counts = f"{manifest.data['playlists']:>12,}{manifest.shape.tracks or manifest.shape.artists:>12,}"
+    return f"{counts}{''.join(f'{mean:>8}' for mean in means)}{mib:>8,}  {_age(manifest.created_at)} ago"
+
+
+def _age(created_at: str) -> str:
+    seconds = int((datetime.now(UTC) - datetime.fromisoformat(created_at)).total_seconds())
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{max(seconds, 0)} seconds"
+
+
+def _show(options: argparse.Namespace) -> None:
+    print(json.dumps(Manifest.read(Store(options.models).version(options.version)).content(), indent=2))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    directory = Store(options.models).version(options.version)
+    Manifest.read(directory).verify(directory)
+    print(f"{directory.name} is undamaged")
+
+
+def _rollback(options: argparse.Namespace) -> None:
+    store = Store(options.models)
+    directory = store.target(options.version)
+    Manifest.read(directory).verify(directory)
+    print(store.rollback(directory.name).name)
+
+
+def _prune(options: argparse.Namespace) -> None:
+    store = Store(options.models)
+    pruned = store.prune(options.keep)
+    with suppress(StoreBusy), store.writing():
+        pass  # removes what a killed run left; a run in progress does this itself
+    print("\n".join(pruned) or "nothing to remove")
+
+
+def _fail(reason: str) -> int:
+    print(f"error: {reason}", file=sys.stderr)
+    return FAILED

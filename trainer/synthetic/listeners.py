@@ -1,0 +1,104 @@
+"""
+Synthetic listeners in the format of Last.fm 360K, for benchmarks and tests.
+
+Every genre has scenes and every scene has artists, as in the synthetic world of playlists. A listener belongs to a
+scene: most artists come from there, some from the rest of its genre, a few from anywhere.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from trainer.progress import progress
+from trainer.synthetic.draws import N_SCENES, SCENES_PER_GENRE, Ints, check_size, draw_scenes, mix, normal, zipf
+from trainer.synthetic.names import artist_name
+from trainer.synthetic.output import written_whole
+
+BLOCK_LISTENERS = 1000
+MOST_ARTISTS = 50  # as in Last.fm 360K
+FROM_SCENE, FROM_GENRE = 0.65, 0.25
+UNIDENTIFIED_SHARE = 0.1  # of artists, without a MusicBrainz id
+USER_STREAM, ARTIST_STREAM = 11, 21
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """
+    A synthetic world of listeners, a function of the seed.
+
+    Artists are numbered scene by scene, the most popular of a scene first.
+
+    Raises:
+        BadConfig: *n_listeners* is not from 1 to 1,000,000, or *seed* is below 0.
+    """
+
+    n_listeners: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_size("listeners", self.n_listeners, self.seed)
+
+    @cached_property
+    def scene_artists(self) -> int:
+        """Artists in a scene; they grow with the listeners by Heaps' law, to 290,000 in all for 360,000."""
+        return max(20, round(12 * math.pow(self.n_listeners, 0.79) / N_SCENES))
+
+    def block(self, number: int) -> str:
+        """Return the lines of the block of up to 1,000 listeners with *number*."""
+        first = number * BLOCK_LISTENERS
+        count = min(BLOCK_LISTENERS, self.n_listeners - first)
+        random = np.random.default_rng((self.seed, number))
+        scenes = draw_scenes(random, count)
+        drawn = self._artists(random, scenes)
+        plays = np.exp(5 + 1.2 * normal(random, drawn.size).reshape(drawn.shape))
+        return "".join(self._lines(first + index, drawn[index], plays[index]) for index in range(count))
+
+    def _lines(self, listener: int, drawn: Ints, plays: np.ndarray) -> str:
+        user = "".join(f"{mix(self.seed, USER_STREAM + part, listener):016x}" for part in range(3))[:40]
+        artists = list(dict.fromkeys(drawn.tolist()))[:MOST_ARTISTS]
+        counts = np.sort(plays[: len(artists)])[::-1].astype(np.int64) + 1
+        return "".join(
+            f"{user}\t{self._mbid(artist)}\t{artist_name(artist)}\t{count}\n"
+            for artist, count in zip(artists, counts.tolist(), strict=True)
+        )
+
+    def _artists(self, random: np.random.Generator, scenes: Ints) -> Ints:
+        """Draw the artists of each listener, with repetitions."""
+        shape = (len(scenes), MOST_ARTISTS + 10)
+        source, near = random.random(shape), random.random(shape)
+        genres = scenes[:, None] // SCENES_PER_GENRE * SCENES_PER_GENRE
+        sibling = genres + (near * SCENES_PER_GENRE).astype(np.int64)
+        anywhere = (near * N_SCENES).astype(np.int64)
+        in_genre = np.where(source < FROM_SCENE + FROM_GENRE, sibling, anywhere)
+        scene = np.where(source < FROM_SCENE, scenes[:, None], in_genre)
+        return np.asarray(scene * self.scene_artists + zipf(random.random(shape), self.scene_artists, 4))
+
+    def _mbid(self, artist: int) -> str:
+        high, low = mix(self.seed, ARTIST_STREAM, artist), mix(self.seed, ARTIST_STREAM + 1, artist)
+        if high / 2**64 < UNIDENTIFIED_SHARE:
+            return ""
+        text = f"{high:016x}{low:016x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def synthesize_listeners(out: Path, n_listeners: int, seed: int) -> None:
+    """
+    Write synthetic listeners to the file *out*, tab-separated like Last.fm 360K.
+
+    Raises:
+        BadConfig: *n_listeners* or *seed* is out of range.
+        BadInput: *out* exists already.
+        OSError: it cannot be written.
+    """
+    listeners = Listeners(n_listeners, seed)
+    with (
+        written_whole(out) as partial,
+        partial.open("w", encoding="utf-8") as file,
+        progress(n_listeners, "writing") as bar,
+    ):
+        for number in range(-(-n_listeners // BLOCK_LISTENERS)):
+            file.write(listeners.block(number))
+            bar.update(min(BLOCK_LISTENERS, n_listeners - bar.n))
