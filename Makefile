@@ -65,5 +65,5 @@ constraints: ## update the pinned versions
 	mv .venv/constraints.txt constraints.txt
 
 clean: ## remove the files that other targets create
-	rm -rf .venv $(DEMO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv $(DEMO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
