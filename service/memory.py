@@ -9,7 +9,7 @@ def trim_memory() -> None:
     """
     Return freed memory to the system.
 
-    glibc keeps it for later, and so keeps for good the peak of one long request or of two versions side by side.
+    glibc keeps it for later. One long request, or two versions side by side, would raise a worker's memory for good.
     """
     if _trim is not None:
         _trim(0)

@@ -1,13 +1,14 @@
 """
 Authorization: each request needs a key with the right that its route states.
 
-A route states its right as a dependency, `dependencies=[needs("admin")]`. A route that states nothing needs `use`, and
-so do mounted applications and paths without a route. The check is middleware and not a dependency, because a mounted
+A route states its right as a dependency, `dependencies=[needs("admin")]`. A key needs all rights that a route, its
+router and its dependencies state. A route that states nothing needs `use`, and so do mounted applications and paths
+without a route. The first check is middleware and not a dependency, because a mounted
 application has no dependencies, and because a request without a key must not have its body read.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -27,17 +28,26 @@ ADMIN_IS_CLOSED = (
     "--right admin`, set SEGUE_KEYS to its file and restart the service"
 )
 CLOSE = {"Connection": "close"}
+POLICY_VIOLATION = 1008  # of RFC 6455; the service has no WebSockets
+WITHOUT_KEYS: Sequence[Right] = ("use", "metrics")
 
 
 class Need:
-    """The right that a route needs; None opens it to everybody."""
+    """A dependency that refuses a key without the right; None opens the route to everybody."""
 
     def __init__(self, right: Right | None):
         self.right = right
 
     async def __call__(self, request: Request) -> Key | None:
-        """Return the key of the request. `Authorization` has checked it by now."""
+        """
+        Return the key of the request.
+
+        `Authorization` has refused most requests before their body was read. This check also covers statements that it
+        does not see: in a dependency of a dependency, a router of pages or a mounted application.
+        """
         context: RequestContext = request.scope[CONTEXT]
+        if self.right is not None and self.right not in context.rights:
+            raise _lacks(self.right)
         return context.key
 
 
@@ -47,7 +57,7 @@ def needs(right: Right | None) -> Any:
 
 
 def needed_right(route: RouteContext | None) -> Right | None:
-    """Return the right that *route* or one of its dependencies states, else that of its router, else `use`."""
+    """Return the right that *route* states, or its router, or a dependency; `use` if none does."""
     right: Right | None = "use"
     for call in _dependencies(getattr(route, "dependant", None)):
         if isinstance(call, Need):
@@ -69,6 +79,9 @@ class Authorization:
         self._app, self._state = app, state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -85,6 +98,7 @@ class Authorization:
     def _check_key(self, context: RequestContext, right: Right | None, headers: Iterable[tuple[bytes, bytes]]) -> None:
         keys = self._state.reloader.keys
         if keys is None:
+            context.rights = WITHOUT_KEYS
             if right == "admin":
                 raise Refused(HTTPStatus.FORBIDDEN, ADMIN_IS_CLOSED, reason="forbidden")
             return
@@ -94,8 +108,9 @@ class Authorization:
         if context.key is None:
             challenge = {"WWW-Authenticate": "Bearer"}
             raise Refused(HTTPStatus.UNAUTHORIZED, NO_KEY, challenge, reason="unauthorized")
-        if right not in context.key.rights:
-            raise Refused(HTTPStatus.FORBIDDEN, f"this path needs a key with the right `{right}`", reason="forbidden")
+        context.rights = context.key.rights
+        if right not in context.rights:
+            raise _lacks(right)
         self._check_rate(context.key)
 
     def _check_rate(self, key: Key) -> None:
@@ -104,6 +119,10 @@ class Authorization:
             detail = f"this key may send {key.rate:g} requests a second; try again in {wait_s:.3g} s"
             retry = {"Retry-After": str(math.ceil(wait_s))}
             raise Refused(HTTPStatus.TOO_MANY_REQUESTS, detail, retry, reason="rate")
+
+
+def _lacks(right: Right) -> Refused:
+    return Refused(HTTPStatus.FORBIDDEN, f"this path needs a key with the right `{right}`", reason="forbidden")
 
 
 def _check_request(scope: Scope, limit: int) -> None:

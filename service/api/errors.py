@@ -9,12 +9,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from service.api.problems import problem
+from service.api.requests import CLIENT_CLOSED_REQUEST
 from service.engine import EngineError, ModelError, PlaylistError, UnknownSeed
 from service.telemetry.metrics import REFUSED
 
 MAX_REPORTED_FAULTS = 20
 RETRY_AFTER = {"Retry-After": "5"}
-CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left
 
 # An engine error has the status of its nearest class here.
 STATUSES: dict[type[EngineError], HTTPStatus] = {

@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import problem
-from service.auth.keys import PREFIX, Key
+from service.auth.keys import PREFIX, Key, Right
 from service.memory import trim_memory
 from service.telemetry.metrics import IN_PROGRESS, REQUESTS
 
@@ -35,6 +36,7 @@ SECURITY_HEADERS: Sequence[tuple[bytes, bytes]] = (
 )
 # For everything but pages: the pages of the documentation load scripts.
 CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left
 LONG_BODY_BYTES = 1 << 18  # parsing one takes many times its size for a moment
 
 
@@ -49,9 +51,11 @@ class RequestContext:
         route: the route that answers; None if the path has none.
         status: of the response; 0 before it begins.
         key: the API key, if one was checked.
+        rights: the rights of the request.
         model: the model version that answered.
         strategy: the strategy of a recommendation.
         waited_s: seconds in the queue of the engine.
+        body_bytes: length of the JSON body.
         started_s: `time.perf_counter` at the start.
     """
 
@@ -60,9 +64,11 @@ class RequestContext:
     route: RouteContext | None = None
     status: int = 0
     key: Key | None = None
+    rights: Sequence[Right] = ()
     model: str | None = None
     strategy: str = ""
     waited_s: float = 0.0
+    body_bytes: int = 0
     started_s: float = field(default_factory=time.perf_counter)
 
     @property
@@ -102,7 +108,8 @@ class RequestReporter:
         context = scope[CONTEXT] = RequestContext(request_id_of(scope["headers"]), scope["method"])
         if context.method == "HEAD":  # a GET whose body the server leaves out
             scope = {**scope, "method": "GET"}
-        context.route = find_route(scope)
+        with suppress(Exception):  # the router meets the same error, and `_report` answers it
+            context.route = find_route(scope)
         if self._state.tracer is None:
             await self._report(context, scope, receive, send)
             return
@@ -123,12 +130,12 @@ class RequestReporter:
                 )
                 await answer(scope, receive, self._adding_headers(context, send))
         finally:
+            context.status = context.status or CLIENT_CLOSED_REQUEST  # cancelled before the response began
             took_s = time.perf_counter() - context.started_s
             REQUESTS.labels(context.label, str(context.status), context.strategy).observe(took_s)
             if self._state.settings.access_log:
                 context.log()
-            headers = dict(scope["headers"])
-            if b"transfer-encoding" in headers or int(headers.get(b"content-length", 0)) > LONG_BODY_BYTES:
+            if context.body_bytes > LONG_BODY_BYTES:
                 asyncio.get_running_loop().call_soon(self._trim)  # the body is in use until the request ends
 
     def _adding_headers(self, context: RequestContext, send: Send) -> Send:
@@ -146,7 +153,7 @@ class RequestReporter:
 
 
 def find_route(scope: Scope) -> RouteContext | None:
-    """Return the route of the application that its router chooses for *scope*; None if no path matches."""
+    """Return the first route of the application whose path and method match *scope*, else one whose path does."""
     partial = None
     for route in iter_route_contexts(scope["app"].routes):
         match, _ = route.matches(scope)

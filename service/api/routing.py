@@ -16,8 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service.api.admission import RETRY_AFTER_S, Overloaded
-from service.api.errors import CLIENT_CLOSED_REQUEST, RETRY_AFTER, Refused
-from service.api.requests import CONTEXT, RequestContext
+from service.api.errors import RETRY_AFTER, Refused
+from service.api.requests import CLIENT_CLOSED_REQUEST, CONTEXT, RequestContext
 from service.api.state import AppState
 from service.engine import NoModel, Recommender
 from service.telemetry.metrics import QUEUE_WAIT, WAITING
@@ -99,8 +99,9 @@ class JSONRequest(Request):
 
     async def body(self) -> bytes:
         try:
-            # An empty body is invalid JSON; FastAPI takes it for a missing one.
-            return await super().body() or b" "
+            body = await super().body()
+            self.scope[CONTEXT].body_bytes = len(body)
+            return body or b" "  # an empty body is invalid JSON; FastAPI takes it for a missing one
         except ClientDisconnect:
             raise HTTPException(CLIENT_CLOSED_REQUEST) from None
 

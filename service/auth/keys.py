@@ -25,7 +25,7 @@ RIGHTS: tuple[Right, ...] = get_args(Right)
 
 PREFIX = "segue_"  # scanners for leaked secrets can look for it
 KEY_BYTES = 32
-# Names go into logs and metrics. Neither a key (49 characters) nor a digest (64) is a valid name.
+# Names go into logs. Neither a key (49 characters) nor a digest (64) is a valid name.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 NAME_RULE = "1 to 32 letters, digits, '.', '_' and '-', the first a letter or a digit"
 MIN_RATE, MAX_RATE = 0.001, 1e6

@@ -117,7 +117,8 @@ class Reloader:
         """Report from now on that this worker is stopping."""
         if not self.stopping:
             self.stopping = True
-            self._write_status(time.monotonic())
+            with suppress(OSError):  # a full disk must not prevent the drain
+                self._write_status(time.monotonic())
 
     async def _poll(self, again: bool) -> None:
         if self._key_file is not None and await asyncio.to_thread(self._key_file.poll):

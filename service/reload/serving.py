@@ -179,13 +179,14 @@ class ServedModel:
 
     def _swap(self, recommender: Recommender) -> None:
         before, self._loan = self._loan, _Loan(recommender)
-        self._statuses.write_served(recommender.manifest.version)
+        with contextlib.suppress(OSError):  # a full disk must not prevent the swap
+            self._statuses.write_served(recommender.manifest.version)
         RELOADS.labels("served").inc()
         log.info("serving version %s", recommender.manifest.version)
         if before is not None:
             self._retire(before)
             return
-        # The objects of now stay: the garbage collector need not visit them while requests are answered.
+        # Objects that exist now stay for good: the garbage collector need not visit them while requests are answered.
         gc.collect()
         gc.freeze()
 

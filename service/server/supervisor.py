@@ -61,7 +61,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from error
-    listener.setblocking(False)  # in all workers, see `multiply`
+    listener.setblocking(False)  # for all workers, which share this flag
     return listener
 
 
@@ -107,7 +107,8 @@ class Supervisor(Multiprocess):
         """Keep the workers alive until told to stop; then wait for them, for a limited time."""
         log.info("listening on %s:%d with %d workers", *self.sockets[0].getsockname()[:2], self.processes_num)
         try:
-            self.processes += [self.start_worker() for _ in range(self.processes_num)]
+            for _ in range(self.processes_num):
+                self.processes.append(self.start_worker())
             while not self.should_exit.wait(TICK_S):
                 self.handle_signals()
                 self.keep_subprocess_alive()
@@ -126,7 +127,10 @@ class Supervisor(Multiprocess):
             if not process.is_buried:
                 self._bury(process)
             elif process.age_ticks > MIN_LIFE_TICKS:
-                self.processes[place] = self.start_worker()
+                try:
+                    self.processes[place] = self.start_worker()
+                except OSError as error:  # of the fork; the other workers answer, and the next tick tries again
+                    log.error("a worker cannot be started: %s", error)
 
     def start_worker(self) -> WorkerProcess:
         """Start a worker."""

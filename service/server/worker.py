@@ -109,6 +109,8 @@ class WorkerProcess(Process):
     def hangs(self, beat: int | None) -> bool:
         """Count one tick; returns True if the heartbeat has not changed from *beat* for too long."""
         self.age_ticks += 1
+        if beat is None and self._beat is not None:
+            return False  # the status directory is gone, and nothing is known
         self._silent_ticks = 0 if beat != self._beat else self._silent_ticks + 1
         self._beat = beat
         return self._silent_ticks > (STARTS_WITHIN_TICKS if beat is None else HANGS_AFTER_TICKS)

@@ -56,7 +56,7 @@ class StatusDirectory:
         """Show that the event loop of this process runs."""
         path = self._path(os.getpid()).with_suffix(".beat")
         path.touch()
-        os.utime(path, ns=(time.monotonic_ns(),) * 2)  # a full disk does not prevent this
+        os.utime(path, ns=(time.monotonic_ns(),) * 2)  # a full disk does not prevent this for a file that exists
 
     def last_beat(self, pid: int) -> int | None:
         """Return a number that changes with each beat of the worker *pid*; None before the first."""

@@ -5,16 +5,19 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import unquote
 
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.routing import Mount
 from starlette.types import Message
 
 from service.api.authorization import Authorization, needed_right, needs, presented_key
+from service.api.errors import add_error_handlers
 from service.api.requests import RequestReporter, find_route
 from service.api.state import AppState
 from service.app import create_app
@@ -134,7 +137,6 @@ ROUTES: dict[str, Right | None] = {
     "/metrics": "metrics",
     "/admin": "admin",
     "/inherited": "metrics",
-    "/overridden": "admin",
     "/stated": "use",
     "/unstated": "use",
     "/admin/unstated": "use",
@@ -158,7 +160,7 @@ def small_app(state: AppState) -> FastAPI:
     router = APIRouter(dependencies=[needs("metrics")])
     for path, right in ROUTES.items():
         dependencies = [] if path.endswith(("unstated", "/inherited", "/mounted/page")) else [needs(right)]
-        owner = router if path in ("/inherited", "/overridden") else mounted if path.startswith("/mounted") else app
+        owner = router if path == "/inherited" else mounted if path.startswith("/mounted") else app
         owner.get(path.removeprefix("/mounted"), dependencies=dependencies)(endpoint(path))
     app.post("/stated", dependencies=[needs("admin")])(endpoint("/stated"))
     app.include_router(router)
@@ -168,13 +170,55 @@ def small_app(state: AppState) -> FastAPI:
     return app
 
 
-@contextmanager
-def serving(directory: Path, keys: Keys | None) -> Iterator[TestClient]:
-    """Serve the small application with *keys*; None: without a key file."""
+async def page() -> str:
+    return "page"
+
+
+def stating_apps() -> dict[str, FastAPI]:
+    """Return applications whose `/x` states `admin` in a place that the path alone does not show."""
+    overridden, nested, mounted, pages = FastAPI(), FastAPI(), FastAPI(), FastAPI()
+    router = APIRouter(dependencies=[needs("metrics")])
+    router.get("/x", dependencies=[needs("admin")])(page)
+    overridden.include_router(router)
+
+    async def weaker(key: Annotated[Key | None, needs("use")]) -> None: ...
+
+    nested.get("/x", dependencies=[needs("admin"), Depends(weaker)])(page)
+    inner = FastAPI(dependencies=[needs("admin")])
+    inner.get("/")(page)
+    mounted.mount("/x", inner)
+    closed = APIRouter(dependencies=[needs("admin")])
+    closed.frontend("/x", directory=Path(__file__).parent, fallback=None)
+    pages.include_router(closed)
+    return {"overridden": overridden, "nested": nested, "mounted": mounted, "pages": pages}
+
+
+@pytest.mark.parametrize("name", ["overridden", "nested", "mounted", "pages"])
+def test_a_right_is_enforced_wherever_it_is_stated(name: str, tmp_path: Path):
+    app, path = stating_apps()[name], "/x/test_access.py" if name == "pages" else "/x/" if name == "mounted" else "/x"
+    state = state_with(tmp_path, KEYS)
+    for each in [app, *(route.app for route in app.routes if isinstance(route, Mount))]:
+        add_error_handlers(each)
+    app.add_middleware(Authorization, state=state)
+    app.add_middleware(RequestReporter, state=state)
+    with TestClient(app) as client:
+        statuses = [client.get(path, headers={"X-API-Key": SECRETS[right]}).status_code for right in ("use", "metrics")]
+
+    assert statuses == [403, 403]
+
+
+def state_with(directory: Path, keys: Keys | None) -> AppState:
+    """Return a state with *keys*; None: without a key file."""
     path = directory / "keys.json"
     if keys is not None:
         path.write_text(keys.text())
-    state = AppState.of(Settings(models=directory, runtime=directory, keys=None if keys is None else path))
+    return AppState.of(Settings(models=directory, runtime=directory, keys=None if keys is None else path))
+
+
+@contextmanager
+def serving(directory: Path, keys: Keys | None) -> Iterator[TestClient]:
+    """Serve the small application with *keys*; None: without a key file."""
+    state = state_with(directory, keys)
     with TestClient(small_app(state)) as client:
         yield client
     state.rates.close()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -357,6 +358,26 @@ def test_a_poll_counts_from_its_begin(tmp_path: Path):
     asyncio.run(Reloader(Settings(), model, statuses).poll())
 
     assert statuses.read()[os.getpid()].polled_s <= model.polled_s[0]
+
+
+def test_a_worker_drains_although_it_cannot_write_its_status(tmp_path: Path):
+    model: Any = Model()
+    reloader = Reloader(Settings(), model, StatusDirectory(tmp_path / "workers"))
+    shutil.rmtree(tmp_path / "workers")
+
+    reloader.stop()
+    assert reloader.status.status == "stopping"
+
+
+def test_a_version_is_served_although_it_cannot_be_noted(published: Path, tmp_path: Path):
+    async def scene() -> None:
+        model = ServedModel(published, StatusDirectory(tmp_path / "workers"))
+        shutil.rmtree(tmp_path / "workers")
+        await model.poll()
+        assert model.refusal is None
+        model.close()
+
+    asyncio.run(scene())
 
 
 def test_a_blocklist_that_could_not_be_put_into_use_is_tried_again(tmp_path: Path):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from errno import EAGAIN
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -359,12 +361,15 @@ class FakeSupervisor(Supervisor):
     def __init__(self, listener: socket.socket, runtime: Path):
         settings = Settings(runtime=runtime)
         self.started: list[FakeProcess] = []
-        self.start_settings = settings
+        self.start_settings, self.n_failures = settings, 0
         super().__init__(Config("none", log_config=None), listener, settings)
         self.processes = [self.start_worker()]
         self.beat = StatusDirectory(runtime / "workers").beat
 
     def start_worker(self) -> FakeProcess:
+        if self.n_failures:
+            self.n_failures -= 1
+            raise BlockingIOError(EAGAIN, "Resource temporarily unavailable")
         self.started.append(FakeProcess(self.start_settings))
         return self.started[-1]
 
@@ -396,6 +401,23 @@ def test_a_worker_that_died_later_is_replaced_at_once(supervisor: FakeSupervisor
     supervisor.started[0].exit = 1
 
     assert supervisor.tick(2) == 2
+
+
+def test_a_worker_that_cannot_be_forked_is_started_later(supervisor: FakeSupervisor):
+    supervisor.tick(2 * MIN_LIFE_TICKS)
+    supervisor.started[0].exit, supervisor.n_failures = 1, 3
+
+    assert supervisor.tick(4) == 1
+    assert supervisor.tick(1) == 2
+    assert not supervisor.should_exit.is_set()
+
+
+def test_workers_are_kept_if_their_statuses_disappear(supervisor: FakeSupervisor, tmp_path: Path):
+    supervisor.beat()
+    supervisor.tick(1)
+    shutil.rmtree(tmp_path / "workers")
+
+    assert supervisor.tick(STARTS_WITHIN_TICKS + 2) == 1
 
 
 def test_a_worker_whose_heartbeat_stops_is_killed_and_replaced(supervisor: FakeSupervisor):
