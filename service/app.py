@@ -40,12 +40,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=_lifespan,
         redirect_slashes=False,
+        openapi_url=None,  # until the API is there: routes are tried in their order
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours is in service/telemetry
     )
     state = app.state.segue = AppState.of(settings)
     app.include_router(recommendation_routes(settings))
     app.include_router(catalogue_routes(settings))
     app.include_router(operations.router)
+    app.openapi_url = "/openapi.json"
+    app.setup()
     add_error_handlers(app)
     _add_middleware(app, state)
     describe_api(app, state.model)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from service.engine.errors import CorruptModel
 from service.engine.features import normalize_title, title_terms
-from service.engine.items import Artist, CountedArtist, Item, Kind, Track
+from service.engine.items import ITEMS, Artist, Item, Kind
 from service.engine.seeds import Playlist, Plays, Seeds, Unknown
 
 SCHEMA = """
@@ -134,15 +134,18 @@ def write_catalogue(
         database.close()
 
 
-def _tracks(found: Iterable[tuple[Any, ...]]) -> dict[int, Item]:
+Record = tuple[Any, ...]  # the fields of an item, its popularity last
+
+
+def _tracks(found: Iterable[Record]) -> dict[int, Record]:
     return {
-        row: Track(id_, name, None if artist is None else Artist(artist, artist_name), popularity)
+        row: (id_, name, None if artist is None else Artist(artist, artist_name), popularity)
         for row, id_, name, artist, artist_name, popularity in found
     }
 
 
-def _artists(found: Iterable[tuple[Any, ...]]) -> dict[int, Item]:
-    return {row: CountedArtist(id_, name, popularity) for row, id_, name, popularity in found}
+def _artists(found: Iterable[Record]) -> dict[int, Record]:
+    return {row: (id_, name, popularity) for row, id_, name, popularity in found}
 
 
 # The columns by which a key is looked up, one after another: the form of the key in that column, and an order. Of rows
@@ -152,8 +155,8 @@ LOOKUPS: Mapping[Kind, Sequence[tuple[str, Callable[[str], str], str]]] = {
     "artists": [("id", str, ""), ("name", str, "ORDER BY rank DESC"), ("folded", fold_name, "ORDER BY rank DESC")],
 }
 
-# The statement that reads items by their rows, and the function that makes them.
-ITEMS: Mapping[Kind, tuple[str, Callable[[Iterable[tuple[Any, ...]]], dict[int, Item]]]] = {
+# The statement that reads items by their rows, and the function that makes their records.
+RECORDS: Mapping[Kind, tuple[str, Callable[[Iterable[Record]], dict[int, Record]]]] = {
     "tracks": (
         "SELECT t.row, t.id, t.name, a.id, a.name, t.popularity "
         "FROM tracks t LEFT JOIN artists a ON a.row = t.artist WHERE t.row IN ({})",
@@ -249,10 +252,14 @@ class Catalogue:
         rows = self._rows_by("terms", "gram = 0 AND term", sorted(words)).values()
         return sorted(rows) + sorted(self._rows_by("terms", "gram = 1 AND term", sorted(grams)).values())
 
+    def records(self, kind: Kind, rows: Sequence[int]) -> dict[int, Record]:
+        """Return the fields of the track or artist of each of *rows*, its popularity last."""
+        sql, make = RECORDS[kind]
+        return make(self._select(sql, rows))
+
     def items(self, kind: Kind, rows: Sequence[int]) -> dict[int, Item]:
         """Return the track or artist of each of *rows*."""
-        sql, make = ITEMS[kind]
-        return make(self._select(sql, rows))
+        return {row: ITEMS[kind](*record) for row, record in self.records(kind, rows).items()}
 
     def search(self, kind: Kind, text: str) -> Iterator[int]:
         """

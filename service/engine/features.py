@@ -138,7 +138,8 @@ class Ragged:
 
     def owners(self) -> NDArray[np.int64]:
         """Return the playlist of each row, int64, shape (n_rows,)."""
-        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+        lengths = self.offsets[1:] - self.offsets[:-1]  # `np.diff` takes ten times as long over a few
+        return np.repeat(np.arange(len(lengths)), lengths)
 
 
 @dataclass(frozen=True)
@@ -281,8 +282,8 @@ def _counts(lists: Sequence[Ragged]) -> NDArray[np.float64] | None:
 def _count(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the distinct *keys*, ascending, and their counts (`np.unique` without its overhead on a few keys)."""
     keys = np.sort(keys)
-    firsts = _firsts(keys)
-    return keys[firsts], np.diff(firsts, append=len(keys)).astype(np.float64)
+    ends = np.append(_firsts(keys), len(keys))
+    return keys[ends[:-1]], (ends[1:] - ends[:-1]).astype(np.float64)
 
 
 def _sum(keys: NDArray[np.int64], counts: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

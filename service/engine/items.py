@@ -5,6 +5,7 @@ Both kinds go through the same methods; they differ in their fields alone. The J
 class, in this order.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -59,4 +60,6 @@ class CountedArtist(Artist):
 
 
 Item = Track | CountedArtist
+ITEMS: Mapping[Kind, type[Item]] = {"tracks": Track, "artists": CountedArtist}
 ScoredItem = ScoredTrack | ScoredArtist
+SCORED_ITEMS: Mapping[Kind, Callable[..., ScoredItem]] = {"tracks": ScoredTrack, "artists": ScoredArtist}

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from service.engine.allowed import NOTHING, Allowed, allow_all, allow_all_but
 from service.engine.artifacts import Artifacts, Candidates
+from service.engine.catalogue import Record
 from service.engine.errors import ModelClosed, PlaylistError, UnknownSeed
 from service.engine.exact import search_exactly, search_neighbours_exactly, unit
 from service.engine.features import Features
 from service.engine.foldin import fold_in
-from service.engine.items import KINDS, Item, Kind, ScoredArtist, ScoredItem, ScoredTrack, Track
+from service.engine.items import KINDS, SCORED_ITEMS, Item, Kind, ScoredItem
 from service.engine.manifest import Manifest
 from service.engine.seeds import Playlist, Seeds, Unknown
 
@@ -169,9 +170,9 @@ class Recommender:
         seeds = [self._find(playlist) for playlist in playlists]
         barred = [self._barred(kind, seed, playlist) for seed, playlist in zip(seeds, playlists, strict=True)]
         rankings = self._rank(kind, seeds, barred, options.k)
-        items = self.artifacts.catalogue.items(kind, _distinct_rows(rankings))
+        records = self.artifacts.catalogue.records(kind, _distinct_rows(rankings))
         return [
-            Recommendation(kind, ranking.strategy, seed.unknown, _scored(ranking, items))
+            Recommendation(kind, ranking.strategy, seed.unknown, _scored(kind, ranking, records))
             for seed, ranking in zip(seeds, rankings, strict=True)
         ]
 
@@ -189,7 +190,7 @@ class Recommender:
             UnknownSeed: the catalogue does not know one of them.
         """
         ranking = self._neighbours(kind, self._neighbour_seeds(kind, seeds), k)
-        return _scored(ranking, self.artifacts.catalogue.items(kind, ranking.rows))
+        return _scored(kind, ranking, self.artifacts.catalogue.records(kind, ranking.rows))
 
     def search(self, kind: Kind, text: str, k: int) -> list[Item]:
         """Return the *k* most popular matches of *text*, as in `Catalogue.search`."""
@@ -257,7 +258,7 @@ class Recommender:
 
     def _rank(self, kind: Kind, seeds: Sequence[Seeds], barred: Sequence[list[int]], k: int) -> list[_Ranking]:
         features, allowed = self.artifacts.space.weigh(seeds), self._allowed[kind]
-        known = np.flatnonzero(np.diff(features.offsets)).tolist()
+        known = np.flatnonzero(features.offsets[1:] > features.offsets[:-1]).tolist()
         best = self._rank_folded(kind, features, known, [barred[index] for index in known], k)
         folded = dict(zip(known, best, strict=True))
         return [folded.get(index) or _rank_popular(allowed, rows, k) for index, rows in enumerate(barred)]
@@ -352,12 +353,8 @@ def _all_known(kind: str, rows: list[int], unknown: list[str]) -> list[int]:
     return sorted(rows)  # so that the order of the seeds does not change the rounding
 
 
-def _scored(ranking: _Ranking, items: Mapping[int, Item]) -> list[ScoredItem]:
-    found = [items[row] for row in ranking.rows]
-    scores = ranking.scores or [item.popularity for item in found]
-    return [
-        ScoredTrack(item.id, item.name, item.artist, score)
-        if isinstance(item, Track)
-        else ScoredArtist(item.id, item.name, score)
-        for item, score in zip(found, scores, strict=True)
-    ]
+def _scored(kind: Kind, ranking: _Ranking, records: Mapping[int, Record]) -> list[ScoredItem]:
+    found = [records[row] for row in ranking.rows]
+    scores = ranking.scores or [record[-1] for record in found]  # else the popularity
+    make = SCORED_ITEMS[kind]
+    return [make(*record[:-1], score) for record, score in zip(found, scores, strict=True)]
