@@ -99,12 +99,12 @@ class Service:
 
 @contextmanager
 def serving(models: Path, stream: io.StringIO, **settings: Any) -> Iterator[Service]:
-    """Start a service on *models* and wait until it is ready."""
+    """Start a service on *models* and wait until it is ready, or has found that there is no model."""
     defaults = {"watch_interval_s": 0.01, "max_body_bytes": MAX_BODY_BYTES, "max_wait_s": 0.25}
     app = create_app(Settings(models=models, **{**defaults, **settings}))
     with TestClient(app, raise_server_exceptions=False) as client:
         for _ in range(10_000):
-            if client.get("/health/ready").status_code == 200:
+            if "being opened" not in client.get("/health/ready").text:
                 break
         yield Service(client, app, stream)
 

@@ -110,7 +110,10 @@ def test_rare_events_are_counted_from_zero(client: TestClient):
 
 def test_the_worker_has_its_version_and_its_memory(client: TestClient):
     version = client.get("/model").json()["version"]
-    samples = read(client)
+    for _ in range(1000):  # a worker writes its status just after it has become ready
+        samples = read(client)
+        if value(samples, "segue_workers", version=version, status="ready"):
+            break
 
     assert value(samples, "segue_workers", version=version, status="ready") == 1
     assert value(samples, "segue_model_created_timestamp_seconds") > 1.6e9
