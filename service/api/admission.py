@@ -25,12 +25,8 @@ class Admission:
     """
 
     def __init__(self, max_waiting: int, max_wait_s: float, pace_s: float = 0.0025, max_hold_s: float = 0.02):
-        self._max_waiting, self._max_wait_s, self._pace_s, self._max_hold_s = (
-            max_waiting,
-            max_wait_s,
-            pace_s,
-            max_hold_s,
-        )
+        self._max_waiting, self._max_wait_s = max_waiting, max_wait_s
+        self._pace_s, self._max_hold_s = pace_s, max_hold_s
         self._engine = asyncio.Lock()
         self._refusal_s = float("-inf")  # when the last refusal leaves
         self.waiting = 0

@@ -3,8 +3,8 @@ Authorization: each request needs a key with the right that its route states.
 
 A route states its right as a dependency, `dependencies=[needs("admin")]`. A key needs all rights that a route, its
 router and its dependencies state. A route that states nothing needs `use`, and so do mounted applications and paths
-without a route. The first check is middleware and not a dependency, because a mounted
-application has no dependencies, and because a request without a key must not have its body read.
+without a route. The first check is middleware and not a dependency, because a mounted application may have none, and
+because a request without a key must not have its body read.
 """
 
 import math
@@ -61,7 +61,7 @@ def needed_right(route: RouteContext | None) -> Right | None:
     right: Right | None = "use"
     for call in _dependencies(getattr(route, "dependant", None)):
         if isinstance(call, Need):
-            right = call.right  # that of the route comes after that of its router
+            right = call.right  # the last one: those of a router come before those of its routes
     return right
 
 
