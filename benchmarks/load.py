@@ -158,17 +158,24 @@ class Load:
         return await self._end()
 
     async def open(self, rate: float, seconds: float, most: int = 2000, least: int = 0) -> Records:
-        """Send *rate* requests a second over as many connections as necessary, *least* to *most*."""
+        """
+        Send *rate* requests a second over as many connections as necessary, *least* to *most*.
+
+        They are sent at random times, as those of many independent clients (a Poisson process): an even rhythm would
+        never let two arrive together, and a service would look faster than it is.
+        """
         self._least = least
         await asyncio.gather(*(self._connect(least) for _ in range(least)))
-        started, n = time.monotonic() + 0.01, max(1, round(rate * seconds))
+        gaps = np.random.default_rng(0).exponential(1 / rate, max(1, round(rate * seconds)))
+        times = time.monotonic() + 0.01 + np.cumsum(gaps)
         sent = 0
-        while sent < n and not self.stopped.is_set():
-            due = min(n, int((time.monotonic() - started) * rate) + 1)
-            for index in range(sent, due):
-                self._dispatch(started + index / rate, most)
+        while sent < len(times) and not self.stopped.is_set():
+            due = int(np.searchsorted(times, time.monotonic(), "right"))
+            for scheduled in times[sent:due]:
+                self._dispatch(float(scheduled), most)
             sent = max(sent, due)
-            await asyncio.sleep(min(0.2, max(0.0, started + sent / rate - time.monotonic())))
+            if sent < len(times):
+                await asyncio.sleep(min(0.2, max(0.0, times[sent] - time.monotonic())))
         return await self._end()
 
     def free(self, connection: Connection) -> None:

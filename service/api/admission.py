@@ -2,12 +2,20 @@
 
 import asyncio
 import time
+from http import HTTPStatus
+
+from service.api.errors import Refused
 
 RETRY_AFTER_S = 1
+OVERLOADED = "the service is overloaded; try again later, or run more workers"
 
 
-class Overloaded(Exception):
+class Overloaded(Refused):
     """The queue is full, or the request has waited too long."""
+
+    def __init__(self) -> None:
+        headers = {"Retry-After": str(RETRY_AFTER_S)}
+        super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, OVERLOADED, headers, "overload")
 
 
 class Admission:
@@ -31,6 +39,17 @@ class Admission:
         self._refusal_s = float("-inf")  # when the last refusal leaves
         self.waiting = 0
 
+    async def check(self) -> None:
+        """
+        Refuse if no further request may wait.
+
+        Raises:
+            Overloaded: the queue is full.
+        """
+        if self.waiting + self._engine.locked() > self._max_waiting:
+            await self._hold()
+            raise Overloaded
+
     async def acquire(self) -> None:
         """
         Wait for the engine; `release` gives it back.
@@ -38,9 +57,7 @@ class Admission:
         Raises:
             Overloaded: the queue is full, or the engine was busy for the longest wait.
         """
-        if self.waiting + self._engine.locked() > self._max_waiting:
-            await self._hold()
-            raise Overloaded
+        await self.check()
         if self._engine.locked() or self.waiting:
             await self._wait()
         else:

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.errors import Refused
 from service.api.requests import CONTEXT, RequestContext
+from service.api.routing import recommender_in_turn
 from service.api.state import AppState
 from service.auth.keys import Key, Right
 
@@ -59,21 +60,30 @@ def needs(right: Right | None) -> Any:
 def needed_right(route: RouteContext | None) -> Right | None:
     """Return the right that *route* states, or its router, or a dependency; `use` if none does."""
     right: Right | None = "use"
-    for call in _dependencies(getattr(route, "dependant", None)):
+    for call in _dependencies(route):
         if isinstance(call, Need):
             right = call.right  # the last one: those of a router come before those of its routes
     return right
 
 
-def _dependencies(dependant: Dependant | None) -> Iterator[Any]:
-    """Yield all dependencies, those of the router first."""
-    for dependency in dependant.dependencies if dependant else ():
-        yield from _dependencies(dependency)
+def _dependencies(route: RouteContext | None) -> Iterator[Any]:
+    """Yield the dependencies of *route*, those of its router first."""
+    dependant: Dependant | None = getattr(route, "dependant", None)
+    return _all_of(dependant) if dependant else iter(())
+
+
+def _all_of(dependant: Dependant) -> Iterator[Any]:
+    for dependency in dependant.dependencies:
+        yield from _all_of(dependency)
         yield dependency.call
 
 
 class Authorization:
-    """ASGI middleware that lets a request pass if its key may use its route, is within its rate, and the body fits."""
+    """
+    ASGI middleware that refuses requests before their body is read.
+
+    A request passes if its key may use its route and is within its rate, its body fits, and the engine has time for it.
+    """
 
     def __init__(self, app: ASGIApp, state: AppState):
         self._app, self._state = app, state
@@ -90,6 +100,8 @@ class Authorization:
         try:
             self._check_key(context, needed_right(context.route), scope["headers"])
             _check_request(scope, limit)
+            if recommender_in_turn in _dependencies(context.route):  # a refusal after the body would cost five times
+                await self._state.admission.check()
         except Refused as refused:
             await refused.response()(scope, receive, send)
             return

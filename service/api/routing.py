@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from service.api.admission import RETRY_AFTER_S, Overloaded
+from service.api.admission import Overloaded
 from service.api.errors import RETRY_AFTER, Refused
 from service.api.requests import CLIENT_CLOSED_REQUEST, CONTEXT, RequestContext
 from service.api.state import AppState
@@ -53,9 +53,7 @@ async def recommender_in_turn(request: Request) -> AsyncIterator[Recommender]:
         raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, str(error), RETRY_AFTER, "unready") from None
     except Overloaded:
         context.waited_s = time.perf_counter() - begun_s
-        detail = "the service is overloaded; try again later, or run more workers"
-        retry = {"Retry-After": str(RETRY_AFTER_S)}
-        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry, "overload") from None
+        raise
 
 
 # The turn ends when the endpoint returns, so that a client that reads slowly does not hold the engine.

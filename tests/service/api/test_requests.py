@@ -212,6 +212,30 @@ def test_a_busy_engine_delays_only_the_routes_that_use_it(models: Path, stream: 
         assert client.get("/model").status_code == 200
 
 
+def test_a_full_queue_refuses_before_the_body_arrives(models: Path, stream: io.StringIO):
+    async def never() -> Any:
+        raise AssertionError("the body was read")
+
+    with serving(models, stream, max_waiting=0) as service:
+        with service.busy_engine():
+            assert service.call(send, service.app, "/recommend", never) == 503
+        assert service.client.post("/recommend", json={}).status_code == 200
+
+
+def test_a_queue_that_fills_while_the_body_arrives_refuses_the_request(models: Path, stream: io.StringIO):
+    async def scene(service: Service) -> None:
+        async def body() -> Any:
+            await service.state.admission.acquire()
+            return {"type": "http.request", "body": b"{}", "more_body": False}
+
+        assert await send(service.app, "/recommend", body) == 503
+        service.state.admission.release()
+
+    with serving(models, stream, max_waiting=0) as service:
+        service.call(scene, service)
+        assert service.client.post("/recommend", json={}).status_code == 200
+
+
 def test_a_client_that_does_not_read_its_answer_does_not_hold_the_engine(open_service: Service):
     async def scene() -> None:
         begun, go_on = asyncio.Event(), asyncio.Event()
