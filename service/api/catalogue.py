@@ -5,13 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
-from service.api.routing import Answer, Engine, StrictRequest, bounded
-from service.api.schemas import (
-    DENIED,
-    INVALID,
-    KIND,
-    REFUSED,
-)
+from service.api.problems import DENIED, INVALID, REFUSED
+from service.api.routing import KIND, Answer, Engine, StrictRequest, bounded
 from service.engine import CountedArtist, Kind, Track
 from service.settings import Settings
 

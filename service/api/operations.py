@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field
 
 from service.api.authorization import needs
 from service.api.errors import RETRY_AFTER
-from service.api.problems import problem, responses
+from service.api.problems import ANY, DENIED, problem, responses
 from service.api.routing import Answer, state_of
-from service.api.schemas import ANY, DENIED, Status
 from service.telemetry.metrics import CONTENT_TYPE, describe_metrics
+from service.telemetry.status import Status
 
 MAX_RELOAD_S = 15.0
 

@@ -49,3 +49,16 @@ def problem(
 def responses(**texts: str) -> dict[int | str, dict[str, Any]]:
     """Return the documentation of error responses: `responses(_404="The seed is unknown.")`."""
     return {int(status[1:]): {"description": text, "model": Problem} for status, text in texts.items()}
+
+
+ANY = responses(
+    _400="Not a valid HTTP/1.1 request.",
+    _408="The request took too long.",
+    _431="The headers or the path are too long.",
+)
+DENIED = ANY | responses(
+    _401="The key is missing or unknown.", _403="The key lacks the right.", _429="The key has exceeded its rate."
+)
+INVALID = responses(_422="The request is not valid.")
+UNREADABLE = responses(_413="The body is too long.", _415="The body is compressed.")
+REFUSED = responses(_503="No model is open, or the service is overloaded.")

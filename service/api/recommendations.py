@@ -15,16 +15,9 @@ from pydantic import (
     model_validator,
 )
 
-from service.api.problems import responses
+from service.api.problems import DENIED, INVALID, REFUSED, UNREADABLE, responses
 from service.api.requests import CONTEXT
-from service.api.routing import Answer, Engine, JSONRoute, StrictRequest, bounded, state_of
-from service.api.schemas import (
-    DENIED,
-    INVALID,
-    KIND,
-    REFUSED,
-    UNREADABLE,
-)
+from service.api.routing import KIND, Answer, Engine, JSONRoute, StrictRequest, bounded, state_of
 from service.engine import Kind, Options, Playlist, Plays, ScoredArtist, ScoredTrack, Unknown
 from service.settings import Settings
 from service.telemetry.metrics import SEEDS

@@ -23,6 +23,7 @@ from service.engine import NoModel, Recommender
 from service.telemetry.metrics import QUEUE_WAIT, WAITING
 
 MAX_FIELDS = 100
+KIND = "`tracks` or `artists`. Default: tracks, if the catalogue has any."
 
 Schema = TypeVar("Schema", bound=BaseModel)
 

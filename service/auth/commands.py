@@ -145,7 +145,6 @@ class _KeysFile:
         except BaseException:
             written.unlink(missing_ok=True)
             raise
-        _synchronize(self.path.parent)
 
     def _keep_owner_and_mode(self, descriptor: int) -> None:
         with suppress(FileNotFoundError):
@@ -169,16 +168,9 @@ def _editing(path: Path) -> Iterator[_KeysFile]:
         # The directory, not the file: the file is a new one after each change.
         fcntl.flock(directory, fcntl.LOCK_EX)
         yield _KeysFile(path, Keys.read(path) if path.exists() else Keys(keys=()))
+        os.fsync(directory)
     finally:
         os.close(directory)
-
-
-def _synchronize(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # Errors do not repeat the input: it may be a key.

@@ -11,7 +11,6 @@ worker leaves nothing locked. The clock is CLOCK_MONOTONIC, which all processes 
 import fcntl
 import mmap
 import os
-import threading
 import time
 from hashlib import sha256
 from pathlib import Path
@@ -27,16 +26,24 @@ SECOND_NS = 1_000_000_000
 
 
 class RateLimits:
-    """The buckets of one running service, in the directory that its workers share."""
+    """
+    The buckets of one running service, in the directory that its workers share.
+
+    Each worker opens the file itself, and uses it from one thread: the kernel's lock excludes other processes only.
+    """
 
     def __init__(self, directory: Path) -> None:
         """
         Raises:
             OSError: the file cannot be created, or there is no room for it.
         """
-        self._path = directory / FILE
-        self._threads = threading.Lock()
-        self._open()
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(directory / FILE, flags, 0o600)
+        # Allocated now: a write to a mapped file on a full disk would kill the process.
+        os.posix_fallocate(self._descriptor, 0, FILE_BYTES)
+        self._map = mmap.mmap(self._descriptor, FILE_BYTES)
+        self._words = memoryview(self._map).cast("q")
+        self._places: dict[str, int] = {}
 
     def take(self, key: Key, now: float | None = None) -> float:
         """
@@ -51,19 +58,15 @@ class RateLimits:
         if key.rate is None or key.burst is None:
             return 0.0
         step = round(SECOND_NS / key.rate)
-        if self._process != os.getpid():
-            self._open_anew()
-        # The kernel's lock excludes other processes; threads share it, so another lock excludes them.
-        with self._threads:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            try:
-                # Read under the lock: otherwise a request could be counted before the previous one.
-                moment = time.monotonic_ns() if now is None else round(now * SECOND_NS)
-                slot = self._slot(key.name)
-                full_at, wait = count(self._words[slot], moment, step, key.burst)
-                self._words[slot] = full_at
-            finally:
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        try:
+            # Read under the lock: otherwise a request could be counted before the previous one.
+            moment = time.monotonic_ns() if now is None else round(now * SECOND_NS)
+            slot = self._slot(key.name)
+            full_at, wait = count(self._words[slot], moment, step, key.burst)
+            self._words[slot] = full_at
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         return wait / SECOND_NS
 
     def close(self) -> None:
@@ -71,22 +74,6 @@ class RateLimits:
         self._words.release()
         self._map.close()
         os.close(self._descriptor)
-
-    def _open(self) -> None:
-        self._process = os.getpid()
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(self._path, flags, 0o600)
-        # Allocated now: a write to a mapped file on a full disk would kill the process.
-        os.posix_fallocate(self._descriptor, 0, FILE_BYTES)
-        self._map = mmap.mmap(self._descriptor, FILE_BYTES)
-        self._words = memoryview(self._map).cast("q")
-        self._places: dict[str, int] = {}
-
-    def _open_anew(self) -> None:
-        """Open the file again after a fork: an inherited kernel lock excludes neither process."""
-        self._threads = threading.Lock()
-        self.close()
-        self._open()
 
     def _slot(self, name: str) -> int:
         """Return the index of the bucket of *name*."""

@@ -5,11 +5,9 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import parent_process
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from service.auth.keys import BadKeys, Keys
 from service.reload.blocklist import BadBlocklist, read_blocklist
@@ -24,7 +22,6 @@ log = logging.getLogger("segue")
 WAIT_S = 0.02
 BEAT_S = 1.0
 ANSWERING = ("ready", "degraded")
-Content = TypeVar("Content")
 
 
 class Reloader:
@@ -39,8 +36,9 @@ class Reloader:
     def __init__(self, settings: Settings, model: ServedModel, statuses: StatusDirectory):
         self._model, self._statuses, self._interval_s = model, statuses, settings.watch_interval_s
         self._lock = asyncio.Lock()
-        self._blocklist = _reloaded(settings.blocklist, read_blocklist, BadBlocklist)
-        self._key_file = _reloaded(settings.keys, Keys.read, BadKeys)
+        blocklist, keys = settings.blocklist, settings.keys
+        self._blocklist = None if blocklist is None else ReloadedFile(blocklist, read_blocklist, BadBlocklist)
+        self._key_file = None if keys is None else ReloadedFile(keys, Keys.read, BadKeys)
         self._blocked: frozenset[str] | None = None
         self._polled = False
         self.keys: Keys | None = None
@@ -154,9 +152,3 @@ class Reloader:
             log.error("no request is answered until the %s can be read: %s", name, file.refusal)
         else:
             log.error("the previous %s stays in use: %s", name, file.refusal)
-
-
-def _reloaded(
-    path: Path | None, read: Callable[[Path], Content], refusals: type[Exception]
-) -> ReloadedFile[Content] | None:
-    return None if path is None else ReloadedFile(path, read, refusals)

@@ -102,7 +102,7 @@ def describe_metrics(statuses: StatusDirectory) -> bytes:
     if DIRECTORY in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types there
-    return generate_latest(registry) + generate_latest(_only(Workers(statuses)))
+    return generate_latest(registry) + generate_latest(Workers(statuses))
 
 
 def forget_worker(pid: int) -> None:
@@ -127,12 +127,6 @@ def _moment(text: str | None) -> float | None:
     except ValueError:
         return None
     return moment.timestamp() if moment.tzinfo else None
-
-
-def _only(collector: Collector) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    registry.register(collector)
-    return registry
 
 
 def _gauge(name: str, text: str, labels: Sequence[str], values: Sequence[tuple[list[str], float]]) -> Metric:
