@@ -126,6 +126,7 @@ def running(store: Path, workers: int, **settings: Any) -> Iterator[Running]:
         found = re.search(r"listening on (\S+):(\d+)", service.lines[0])
         assert found is not None
         service.host, service.port = found[1], int(found[2])
+        until(lambda: len(service.workers()) == workers)  # each writes its status after its log line
         yield service
     finally:
         with suppress(ProcessLookupError):
