@@ -10,7 +10,8 @@ saturate the service, each of which sends its next request at once, and a minute
 Meanwhile health is requested once a second, and metrics every five seconds, three times as often as in `deploy/`.
 
 The speed of a virtual machine varies, and it may pause. The usual latency is therefore measured before and after each
-overload. The latency of refusals is also given without the pauses of the machine.
+overload. The sustainable rate is found without the pauses of the machine, and the latency of refusals is also given
+without them.
 """
 
 import os
@@ -169,8 +170,16 @@ def find_sustainable_rate(service: Service, requests: Sequence[bytes], most: flo
 def probe(service: Service, requests: Sequence[bytes], rate: float, seconds: float) -> Records:
     # Requests of the previous probe must not count.
     until(lambda: service.in_progress() <= 1, 10, "earlier requests to be answered")
-    records = opened(service, requests, rate, seconds)
+    with Standstills() as machine:
+        records = opened(service, requests, rate, seconds)
     print(f"  {rate:6.0f}/s for {seconds:2.0f} s: {outcome(records)}", flush=True)
+    return without_pauses(records, machine)
+
+
+def without_pauses(records: Records, machine: Standstills) -> Records:
+    """Return *records* as if each had been answered earlier by as long as the *machine* stood still meanwhile."""
+    records = records.copy()
+    records["done"] -= machine.within(records["scheduled"], records["done"])
     return records
 
 
@@ -288,8 +297,7 @@ def describe_refusals(refused: Records, machine: Standstills, name: str, report:
     """Add the latency of the *refused* requests to the *report*, with and without the pauses of the *machine*."""
     if not len(refused):
         return
-    late = milliseconds(refused)
-    ours = late - 1e3 * machine.within(refused["scheduled"], refused["done"])
+    late, ours = milliseconds(refused), milliseconds(without_pauses(refused, machine))
     report.add(f"{name}: refused after, p50, p99.9, most", of_refusals(late))
     report.add(f"{name}: the machine stood still", machine.describe())
     report.add(f"{name}: refused, less that", of_refusals(ours), f"<= {WITHIN_MS:g} ms", bool(ours.max() <= WITHIN_MS))
