@@ -60,21 +60,16 @@ def needs(right: Right | None) -> Any:
 def needed_right(route: RouteContext | None) -> Right | None:
     """Return the right that *route* states, or its router, or a dependency; `use` if none does."""
     right: Right | None = "use"
-    for call in _dependencies(route):
+    for call in _dependencies(getattr(route, "dependant", None)):
         if isinstance(call, Need):
             right = call.right  # the last one: those of a router come before those of its routes
     return right
 
 
-def _dependencies(route: RouteContext | None) -> Iterator[Any]:
-    """Yield the dependencies of *route*, those of its router first."""
-    dependant: Dependant | None = getattr(route, "dependant", None)
-    return _all_of(dependant) if dependant else iter(())
-
-
-def _all_of(dependant: Dependant) -> Iterator[Any]:
-    for dependency in dependant.dependencies:
-        yield from _all_of(dependency)
+def _dependencies(dependant: Dependant | None) -> Iterator[Any]:
+    """Yield all dependencies, those of the router first."""
+    for dependency in dependant.dependencies if dependant else ():
+        yield from _dependencies(dependency)
         yield dependency.call
 
 
@@ -100,7 +95,8 @@ class Authorization:
         try:
             self._check_key(context, needed_right(context.route), scope["headers"])
             _check_request(scope, limit)
-            if recommender_in_turn in _dependencies(context.route):  # a refusal after the body would cost five times
+            dependant = getattr(context.route, "dependant", None)
+            if recommender_in_turn in _dependencies(dependant):  # a refusal after the body would cost five times
                 await self._state.admission.check()
         except Refused as refused:
             await refused.response()(scope, receive, send)

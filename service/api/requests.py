@@ -76,10 +76,6 @@ class RequestContext:
         """The path of the route as documented, for logs and metrics."""
         return OTHER if self.route is None else self.route.path or "/"
 
-    def log(self) -> None:
-        """Write the log line."""
-        log.info("request", extra=self.describe())
-
     def describe(self) -> dict[str, Any]:
         """Return the facts as fields of a log line."""
         return {
@@ -134,7 +130,7 @@ class RequestReporter:
             took_s = time.perf_counter() - context.started_s
             REQUESTS.labels(context.label, str(context.status), context.strategy).observe(took_s)
             if self._state.settings.access_log:
-                context.log()
+                log.info("request", extra=context.describe())
             if context.body_bytes > LONG_BODY_BYTES:
                 asyncio.get_running_loop().call_soon(self._trim)  # the body is in use until the request ends
 

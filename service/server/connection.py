@@ -1,6 +1,7 @@
 """Limits of connections: bytes of headers, time, and their number."""
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
@@ -12,6 +13,8 @@ from uvicorn.server import ServerState
 from service.api.problems import MEDIA_TYPE, describe_problem
 from service.api.requests import CONTENT_POLICY, CONTEXT, SECURITY_HEADERS, RequestContext, request_id_of
 from service.telemetry.metrics import REFUSED
+
+log = logging.getLogger("segue")
 
 VERSIONS = ("1.0", "1.1")
 # Requests of one connection that wait for the previous one. Those in a slice of data beyond that are read too.
@@ -205,7 +208,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if request_id is None:
             request_id = request_id_of(self.headers or ())  # None before the first request
             if self._access_log:
-                RequestContext(request_id, None, status=int(status)).log()
+                log.info("request", extra=RequestContext(request_id, None, status=int(status)).describe())
         body = describe_problem(status, detail)
         headers = [
             (b"content-type", MEDIA_TYPE.encode()),

@@ -195,7 +195,8 @@ def stating_apps() -> dict[str, FastAPI]:
 
 @pytest.mark.parametrize("name", ["overridden", "nested", "mounted", "pages"])
 def test_a_right_is_enforced_wherever_it_is_stated(name: str, tmp_path: Path):
-    app, path = stating_apps()[name], "/x/test_authorization.py" if name == "pages" else "/x/" if name == "mounted" else "/x"
+    app = stating_apps()[name]
+    path = {"pages": f"/x/{Path(__file__).name}", "mounted": "/x/"}.get(name, "/x")
     state = state_with(tmp_path, KEYS)
     for each in [app, *(route.app for route in app.routes if isinstance(route, Mount))]:
         add_error_handlers(each)

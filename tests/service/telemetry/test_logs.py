@@ -225,14 +225,14 @@ def test_an_unexpected_error_is_logged_once_with_the_id_of_its_request(service: 
 def test_a_request_is_logged_at_the_level_info(level: Any, is_logged: bool, log_format: Any):
     stream = io.StringIO()
     configure_logs(Settings(log_level=level, log_format=log_format), stream)
-    RequestContext("mine", "GET").log()
+    log.info("request", extra=RequestContext("mine", "GET").describe())
 
     assert ("mine" in stream.getvalue()) == is_logged
 
 
 def test_a_line_that_cannot_be_written_raises_no_error(stream: io.StringIO, capsys: pytest.CaptureFixture[str]):
     stream.close()
-    RequestContext("mine", "GET").log()
+    log.info("request", extra=RequestContext("mine", "GET").describe())
 
     assert capsys.readouterr() == ("", "")
 
