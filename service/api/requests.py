@@ -34,7 +34,7 @@ SECURITY_HEADERS: Sequence[tuple[bytes, bytes]] = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
-# For everything but pages: the pages of the documentation load scripts.
+# For every response without a policy of its own. The pages of the documentation have one.
 CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left
 LONG_BODY_BYTES = 1 << 18  # parsing one takes many times its size for a moment
@@ -143,10 +143,10 @@ class RequestReporter:
             if message["type"] == "http.response.start":
                 context.status = context.status or message["status"]  # the connection may have answered by now
                 headers = message.setdefault("headers", [])
-                is_page = dict(headers).get(b"content-type", b"").startswith(b"text/html")
+                policy = [] if CONTENT_POLICY[0] in dict(headers) else [CONTENT_POLICY]
                 closing = [(b"connection", b"close")] if self._state.reloader.stopping else []
                 added = [(b"x-request-id", context.request_id.encode()), *SECURITY_HEADERS, *closing]
-                message["headers"] = [*headers, *added, *([] if is_page else [CONTENT_POLICY])]
+                message["headers"] = [*headers, *added, *policy]
             await send(message)
 
         return send_with_headers

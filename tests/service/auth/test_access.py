@@ -104,6 +104,8 @@ SERVED: dict[str, Right | None] = {
     "/model": "use",
     "/docs": "use",
     "/redoc": "use",
+    "/docs/swagger-ui.css": "use",
+    "/redoc/redoc.standalone.js": "use",
     "/openapi.json": "use",
 }
 
