@@ -15,6 +15,7 @@ from service.api.catalogue import catalogue_routes
 from service.api.errors import add_error_handlers
 from service.api.openapi import describe_api
 from service.api.pages import add_pages
+from service.api.prefix import Prefix
 from service.api.recommendations import recommendation_routes
 from service.api.requests import RequestReporter
 from service.api.state import AppState
@@ -74,6 +75,7 @@ def _add_middleware(app: FastAPI, state: AppState) -> None:
             expose_headers=["Retry-After", "X-Request-ID"],
         )
     app.add_middleware(RequestReporter, state=state)
+    app.add_middleware(Prefix, settings=state.settings)
 
 
 @asynccontextmanager

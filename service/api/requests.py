@@ -108,8 +108,7 @@ class RequestReporter:
         context = scope[CONTEXT] = RequestContext(request_id_of(scope["headers"]), scope["method"])
         if context.method == "HEAD":  # a GET whose body the server leaves out
             scope = {**scope, "method": "GET"}
-        with suppress(Exception):  # the router meets the same error, and `_report` answers it
-            context.route = find_route(scope)
+        context.route = find_route(scope)
         if self._state.tracer is None:
             await self._report(context, scope, receive, send)
             return
@@ -155,13 +154,15 @@ class RequestReporter:
 def find_route(scope: Scope) -> RouteContext | None:
     """Return the first route of the application whose path and method match *scope*, else one whose path does."""
     partial = None
-    for route in iter_route_contexts(scope["app"].routes):
-        match, _ = route.matches(scope)
-        if match is Match.FULL:
-            return route
-        if match is Match.PARTIAL and partial is None:
-            partial = route  # the path with another method: the router answers 405
-    return partial
+    with suppress(Exception):  # the router meets the same error, and the middleware answers it
+        for route in iter_route_contexts(scope["app"].routes):
+            match, _ = route.matches(scope)
+            if match is Match.FULL:
+                return route
+            if match is Match.PARTIAL and partial is None:
+                partial = route  # the path with another method: the router answers 405
+        return partial
+    return None
 
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
