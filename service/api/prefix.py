@@ -24,7 +24,8 @@ class Prefix:
         self._app, self._default, self._trusted = app, settings.root_path or "", settings.trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (prefix := self._prefix_of(scope)):
+        # `OPTIONS *` asks about the service and not about a path.
+        if scope["type"] == "http" and scope["path"] != "*" and (prefix := self._prefix_of(scope)):
             # A path of the API may begin like the prefix.
             is_whole = scope["path"].startswith(f"{prefix}/") and find_route(scope) is None
             scope = {**scope, "root_path": prefix, "path": scope["path"] if is_whole else prefix + scope["path"]}

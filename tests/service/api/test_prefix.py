@@ -125,6 +125,7 @@ def test_no_prefix_opens_a_closed_route(prefix: str, models: Path, tmp_path: Pat
 
 def test_log_and_metrics_name_the_route_without_the_prefix(models: Path, stream: io.StringIO, tmp_path: Path):
     with serving(models, stream, keys=key_file(tmp_path / "keys.json"), root_path="/segue") as service:
+        assert service.send("*", method="OPTIONS") == 204
         assert service.client.get("/segue/model", headers=bearer()).status_code == 200
         assert service.requests[-1]["route"] == "/model"
         labels = {dict(labels).get("route", "") for _, labels in service.metrics()}
