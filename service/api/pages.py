@@ -2,9 +2,11 @@
 
 import re
 from base64 import b64encode
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
+from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
@@ -48,7 +50,20 @@ def _add_page(app: FastAPI, path: str, page: HTMLResponse, files: str) -> None:
         return HTMLResponse(html, headers=policy)
 
     app.get(path, include_in_schema=False)(show)
-    app.mount(path, StaticFiles(packages=[(PACKAGE, files)]))
+    _add_files(app, path, StaticFiles(packages=[(PACKAGE, files)]))
+
+
+def _add_files(app: FastAPI, path: str, files: StaticFiles) -> None:
+    """Add a route for each of *files*. One mount for all would answer for every path and method below *path*."""
+    for file in Path(files.all_directories[0]).iterdir():
+        app.get(f"{path}/{file.name}", include_in_schema=False)(_sender(files, file.name))
+
+
+def _sender(files: StaticFiles, name: str) -> Callable[[Request], Awaitable[Response]]:
+    async def send(request: Request) -> Response:
+        return await files.get_response(name, request.scope)
+
+    return send
 
 
 def _policy(html: bytes) -> str:

@@ -26,7 +26,7 @@ def published(models: Path, **settings: Any) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture(scope="module", params=["/segue", "/apps/segue-2.0", "/health", "/search"])
+@pytest.fixture(scope="module", params=["/segue", "/apps/segue-2.0", "/health", "/search", "/docs"])
 def prefix(request: pytest.FixtureRequest) -> str:
     """A prefix, possibly one with which paths of the API begin."""
     return request.param

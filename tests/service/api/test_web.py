@@ -35,13 +35,13 @@ def test_head_is_get_without_its_body(path: str, client: TestClient):
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [("/similar", "GET, HEAD"), ("/openapi.json", "GET, HEAD"), ("/docs", "GET, HEAD"), ("/recommend", "POST"),
-     ("/docs/swagger-ui.css", None)],
+     ("/docs/swagger-ui.css", "GET, HEAD")],
 )  # fmt: skip
-def test_a_wrong_method_is_told_the_right_ones(path: str, allowed: str | None, client: TestClient):
+def test_a_wrong_method_is_told_the_right_ones(path: str, allowed: str, client: TestClient):
     response = client.delete(path)
 
     assert response.status_code == 405
-    assert response.headers.get("allow") in (allowed, "GET, HEAD")
+    assert response.headers["allow"] == allowed
 
 
 # Bodies
