@@ -14,6 +14,8 @@ from service.api.authorization import Authorization
 from service.api.catalogue import catalogue_routes
 from service.api.errors import add_error_handlers
 from service.api.openapi import describe_api
+from service.api.pages import add_pages
+from service.api.prefix import Prefix
 from service.api.recommendations import recommendation_routes
 from service.api.requests import RequestReporter
 from service.api.state import AppState
@@ -41,6 +43,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
         redirect_slashes=False,
         openapi_url=None,  # until the API is there: routes are tried in their order
+        docs_url=None,
+        redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours is in service/telemetry
     )
     state = app.state.segue = AppState.of(settings)
@@ -49,6 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(operations.router)
     app.openapi_url = "/openapi.json"
     app.setup()
+    add_pages(app)
     add_error_handlers(app)
     _add_middleware(app, state)
     describe_api(app, state.model)
@@ -65,11 +70,12 @@ def _add_middleware(app: FastAPI, state: AppState) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=state.settings.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "HEAD", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
             expose_headers=["Retry-After", "X-Request-ID"],
         )
     app.add_middleware(RequestReporter, state=state)
+    app.add_middleware(Prefix, settings=state.settings)
 
 
 @asynccontextmanager

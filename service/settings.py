@@ -1,11 +1,25 @@
 """Settings of the process. Numbers that change an answer are in the manifest of the model."""
 
 import ipaddress
+import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, IPvAnyNetwork, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def url_prefix(text: str) -> str:
+    """
+    Return *text* as a prefix of paths: empty, or with a slash in front and none at the end.
+
+    Raises:
+        ValueError: it has other characters than letters, digits, `-`, `.`, `_` and `~`.
+    """
+    prefix = f"/{text.strip().strip('/')}".rstrip("/")
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", prefix):
+        raise ValueError("expected a path such as /segue, of letters, digits, '-', '.', '_' and '~'")
+    return prefix
 
 
 class Settings(BaseSettings):
@@ -16,6 +30,14 @@ class Settings(BaseSettings):
     models: Path = Field(Path("models"), description="Directory of the store that the trainer publishes to.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 for any free port.")
+    root_path: Annotated[str, AfterValidator(url_prefix)] | None = Field(
+        None, description="Prefix under which a proxy publishes the service, such as `/segue`."
+    )
+    trusted_proxies: list[IPvAnyNetwork] = Field(
+        [],
+        description="Addresses and networks of proxies whose `X-Forwarded-Prefix` is believed, a JSON list such as "
+        '`["10.0.0.0/8"]`.',
+    )
 
     workers: int = Field(1, ge=1, description="Number of worker processes. They share one copy of the model's files.")
     threads: int = Field(1, ge=1, description="Threads of the numeric libraries in each worker.")

@@ -102,5 +102,11 @@ async def _http_problem(_: Request, error: Exception) -> Response:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
     if not isinstance(error, Refused):
         status = HTTPStatus(error.status_code)
-        error = Refused(status, DETAILS.get(status, error.detail), error.headers)
+        error = Refused(status, DETAILS.get(status, error.detail), _with_head(error.headers))
     return error.response()
+
+
+def _with_head(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """Add HEAD to the allowed methods if GET is one of them: the service answers it wherever it answers GET."""
+    methods = (headers or {}).get("Allow", "").split(", ")
+    return {"Allow": ", ".join(sorted({*methods, "HEAD"}))} if "GET" in methods else headers

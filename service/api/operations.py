@@ -1,4 +1,4 @@
-"""Health, metrics and administration."""
+"""Health, metrics, administration, and two answers that the web expects of any server."""
 
 import asyncio
 from http import HTTPStatus
@@ -15,6 +15,8 @@ from service.telemetry.metrics import CONTENT_TYPE, describe_metrics
 from service.telemetry.status import Status
 
 MAX_RELOAD_S = 15.0
+METHODS = "GET, HEAD, OPTIONS, POST"
+ROBOTS = "User-agent: *\nDisallow: /\n"
 
 router = APIRouter(tags=["operations"])
 
@@ -101,3 +103,15 @@ async def reload(request: Request) -> Response:
         for pid, each in sorted(state.statuses.read().items())
     ]
     return Answer({"status": status.status, "model": status.version, "reason": status.reason, "workers": workers})
+
+
+@router.options("*", include_in_schema=False, dependencies=[needs(None)])
+async def options() -> Response:
+    """Return the methods of the service: `OPTIONS *` asks if a server answers, as load balancers do."""
+    return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": METHODS})
+
+
+@router.get("/robots.txt", include_in_schema=False, dependencies=[needs(None)])
+async def robots() -> Response:
+    """Ask search engines to stay away."""
+    return Response(ROBOTS, media_type="text/plain")

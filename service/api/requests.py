@@ -34,7 +34,7 @@ SECURITY_HEADERS: Sequence[tuple[bytes, bytes]] = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
-# For everything but pages: the pages of the documentation load scripts.
+# For every response without a policy of its own. The pages of the documentation have one.
 CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left
 LONG_BODY_BYTES = 1 << 18  # parsing one takes many times its size for a moment
@@ -104,8 +104,7 @@ class RequestReporter:
         context = scope[CONTEXT] = RequestContext(request_id_of(scope["headers"]), scope["method"])
         if context.method == "HEAD":  # a GET whose body the server leaves out
             scope = {**scope, "method": "GET"}
-        with suppress(Exception):  # the router meets the same error, and `_report` answers it
-            context.route = find_route(scope)
+        context.route = find_route(scope)
         if self._state.tracer is None:
             await self._report(context, scope, receive, send)
             return
@@ -139,10 +138,10 @@ class RequestReporter:
             if message["type"] == "http.response.start":
                 context.status = context.status or message["status"]  # the connection may have answered by now
                 headers = message.setdefault("headers", [])
-                is_page = dict(headers).get(b"content-type", b"").startswith(b"text/html")
+                policy = [] if CONTENT_POLICY[0] in dict(headers) else [CONTENT_POLICY]
                 closing = [(b"connection", b"close")] if self._state.reloader.stopping else []
                 added = [(b"x-request-id", context.request_id.encode()), *SECURITY_HEADERS, *closing]
-                message["headers"] = [*headers, *added, *([] if is_page else [CONTENT_POLICY])]
+                message["headers"] = [*headers, *added, *policy]
             await send(message)
 
         return send_with_headers
@@ -151,13 +150,15 @@ class RequestReporter:
 def find_route(scope: Scope) -> RouteContext | None:
     """Return the first route of the application whose path and method match *scope*, else one whose path does."""
     partial = None
-    for route in iter_route_contexts(scope["app"].routes):
-        match, _ = route.matches(scope)
-        if match is Match.FULL:
-            return route
-        if match is Match.PARTIAL and partial is None:
-            partial = route  # the path with another method: the router answers 405
-    return partial
+    with suppress(Exception):  # the router meets the same error, and the middleware answers it
+        for route in iter_route_contexts(scope["app"].routes):
+            match, _ = route.matches(scope)
+            if match is Match.FULL:
+                return route
+            if match is Match.PARTIAL and partial is None:
+                partial = route  # the path with another method: the router answers 405
+        return partial
+    return None
 
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:

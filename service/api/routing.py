@@ -2,6 +2,7 @@
 
 import json
 import time
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from copy import deepcopy
 from http import HTTPStatus
@@ -105,8 +106,12 @@ class JSONRequest(Request):
             raise HTTPException(CLIENT_CLOSED_REQUEST) from None
 
     async def json(self) -> Any:
+        body = (await self.body()).removeprefix(BOM_UTF8)
+        encoding = json.detect_encoding(body)
+        if not encoding.startswith("utf-8"):
+            raise json.JSONDecodeError(f"the body is {encoding.upper()}; send UTF-8", "", 0)
         try:
-            return from_json(await self.body(), allow_inf_nan=False)
+            return from_json(body, allow_inf_nan=False)
         except ValueError as error:
             raise json.JSONDecodeError(str(error), "", 0) from error
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
@@ -19,6 +20,9 @@ log = logging.getLogger("segue")
 VERSIONS = ("1.0", "1.1")
 # Requests of one connection that wait for the previous one. Those in a slice of data beyond that are read too.
 MAX_PIPELINED, SLICE_BYTES, MAX_HELD_BYTES = 16, 4096, 1 << 20
+# The scheme and the authority of a request target such as `http://example.org/search`, which a proxy may send.
+ORIGIN = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+HOST = re.compile(rb"(\[[\w:.%]+\]|[\w.~!$&'()*+,;=%-]*)(:\d*)?")  # RFC 9112, 3.2
 FIRST_LINE_BYTES = len("  HTTP/1.1\r\n\r\n")  # without method and path, with the line that ends the headers
 
 
@@ -121,9 +125,25 @@ class BoundedProtocol(HttpToolsProtocol):
         if length > self._limits.max_header_bytes:
             self._refuse_headers()
             return
+        if fault := self._fault_of_host():
+            self._refuse(HTTPStatus.BAD_REQUEST, fault)
+            return
         self._in_headers = False
         self._start_clock(self._limits.request_timeout_s)
+        self.url = _without_origin(self.url)
+        self.expect_100_continue &= self.parser.get_http_version() != "1.0"  # an old client does not know the answer
         super().on_headers_complete()
+
+    def _fault_of_host(self) -> str:
+        """Return the fault of the Host header, as RFC 9112 defines it; empty if there is none."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1:
+            return f"the request has {len(hosts)} Host headers; send one"
+        if not hosts and self.parser.get_http_version() != "1.0":
+            return "the request has no Host header, which HTTP/1.1 requires; send the name of this service"
+        if hosts and not HOST.fullmatch(hosts[0]):
+            return "the Host header is not a host with an optional port, such as `example.org:8000`"
+        return ""
 
     def on_body(self, body: bytes) -> None:
         self._received = 0
@@ -151,7 +171,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self.data_received(held)
 
     def send_400_response(self, _: str) -> None:
-        self._refuse(HTTPStatus.BAD_REQUEST, "this is not a valid HTTP/1.1 request")
+        advice = "percent-encode blanks and all characters but ASCII in its path and query"
+        self._refuse(HTTPStatus.BAD_REQUEST, f"this is not a valid HTTP/1.1 request; {advice}")
 
     def _unsupported_upgrade_warning(self) -> None:
         """Ignore `Upgrade` headers."""
@@ -221,3 +242,11 @@ class BoundedProtocol(HttpToolsProtocol):
         head = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
         self.transport.close()
+
+
+def _without_origin(url: bytes) -> bytes:
+    """Return the path and the query of a request target."""
+    if origin := ORIGIN.match(url):
+        target = url[origin.end() :]
+        return target if target.startswith(b"/") else b"/" + target
+    return url

@@ -96,6 +96,7 @@ def test_text_after_a_key_is_not_cut_off(header: bytes):
 SERVED: dict[str, Right | None] = {
     "/health/live": None,
     "/health/ready": None,
+    "/robots.txt": None,
     "/metrics": "metrics",
     "/admin/reload": "admin",
     "/recommend": "use",
@@ -104,6 +105,8 @@ SERVED: dict[str, Right | None] = {
     "/model": "use",
     "/docs": "use",
     "/redoc": "use",
+    "/docs/swagger-ui.css": "use",
+    "/redoc/redoc.standalone.js": "use",
     "/openapi.json": "use",
 }
 

@@ -465,13 +465,20 @@ def test_a_client_that_never_reads_is_disconnected(content: bytes, served: Serve
 
 @pytest.mark.parametrize(
     "content",
-    [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"nonsense\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n",
-     b"GET / HTTP/2.0\r\n\r\n",
-     b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
-     b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", b"GET / HTTP/1.1\r\nBad Name: x\r\n\r\n",
-     b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-     b"GET / HTTP/1.1\r\nX: a\x00b\r\n\r\n", b"GET / HTTP/1.1\r\nX: a\r\n folded\r\n\r\n"],
-)  # fmt: skip
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/2.0\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+        b"GET / HTTP/1.1\r\nHost: x\r\nBad Name: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n folded\r\n\r\n",
+    ],
+)
 def test_an_invalid_request_is_refused(content: bytes, served: Served):
     (answer,) = served.send(content)
 
@@ -493,3 +500,96 @@ def test_an_upgrade_header_is_ignored_without_a_warning(served: Served, caplog: 
     ((status, _, body),) = served.send(content)
     assert (status, body) == (200, b"/a ")
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+# Hosts and request targets
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        (b"", "no Host header"),
+        (b"Hostname: segue\r\n", "no Host header"),
+        (b"Host: segue\r\nHost: segue\r\n", "2 Host headers"),
+        (b"Host: a\r\nX: y\r\nhost: b\r\n", "2 Host headers"),
+        (b"Host: a b\r\n", "not a host"),
+        (b"Host: a, b\r\n", "not a host"),
+        (b"Host: http://a/\r\n", "not a host"),
+        (b"Host: user@a\r\n", "not a host"),
+        (b"Host: a:b\r\n", "not a host"),
+        (b"Host: [::1\r\n", "not a host"),
+        (b"Host: \xc3\xa9\r\n", "not a host"),
+    ],
+)
+def test_a_request_without_one_valid_host_is_refused(headers: bytes, said: str, served: Served):
+    (answer,) = served.send(b"GET / HTTP/1.1\r\n" + headers + b"\r\n")
+
+    assert is_refusal(answer, 400)
+    assert said in json.loads(answer[2])["detail"]
+    assert served.app.paths == []
+
+
+def test_a_connection_that_was_answered_still_needs_a_host(served: Served):
+    with served.connect() as connection:
+        connection.sendall(GET)
+        assert one_response(connection) == (200, b"/ ")
+        connection.sendall(b"GET /a HTTP/1.1\r\n\r\n")
+        (answer,) = read_responses(until_closed(connection))
+    assert is_refusal(answer, 400)
+
+
+@pytest.mark.parametrize(
+    "host", ["segue", "segue.example:8000", "segue_web", "127.0.0.1:80", "[::1]", "[fe80::1%eth0]:80", "", "a:"]
+)
+def test_a_host_may_have_a_port_or_be_an_address_or_empty(host: str, served: Served):
+    ((status, _, body),) = served.send(f"GET /a HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+
+    assert (status, body) == (200, b"/a ")
+
+
+def test_an_old_client_needs_no_host_but_may_not_send_two(served: Served):
+    (plain,), (twice,) = (
+        served.send(b"GET /a HTTP/1.0\r\n" + hosts + b"\r\n") for hosts in (b"", b"Host: a\r\nHost: b\r\n")
+    )
+
+    assert (plain[0], plain[2]) == (200, b"/a ")
+    assert is_refusal(twice, 400)
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"http://segue/a", b"/a"),
+        (b"HTTP://segue:8000/a?q=http://b/c", b"/a"),
+        (b"http://segue", b"/"),
+        (b"http://segue?q=1", b"/"),
+        (b"https://[::1]:80/a", b"/a"),
+        (b"/a?u=http://b/c", b"/a"),
+        (b"/http://b", b"/http://b"),
+        (b"//a", b"//a"),
+        (b"*", b"*"),
+    ],
+)
+def test_a_target_may_name_scheme_and_host(target: bytes, path: bytes, served: Served):
+    ((status, _, body),) = served.send(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+    assert (status, body) == (200, path + b" ")
+
+
+@pytest.mark.parametrize("target", ["/search?q=Sigur Rós", "/search?q=Rós", "/sök", "/a b"])
+def test_a_target_that_is_not_encoded_is_refused_with_the_remedy(target: str, served: Served):
+    (answer,) = served.send(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+    assert is_refusal(answer, 400)
+    assert "percent-encode" in json.loads(answer[2])["detail"]
+
+
+@pytest.mark.parametrize(("version", "n_interim"), [(b"1.1", 1), (b"1.0", 0)])
+def test_only_a_client_that_knows_the_answer_is_told_to_continue(version: bytes, n_interim: int, served: Served):
+    head = b"POST /a HTTP/" + version + b"\r\nHost: x\r\nConnection: close\r\n"
+    with served.connect() as connection:
+        connection.sendall(head + b"Expect: 100-continue\r\nContent-Length: 4\r\n\r\nbody")
+        content = until_closed(connection)
+
+    assert content.count(b"HTTP/1.1 100 ") == n_interim
+    assert content.endswith(b"/a body")
