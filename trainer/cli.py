@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias, get_args
 
 from service.engine import EngineError, Manifest, ModelError, Store, StoreBusy, Weighting
-from trainer.config import FULL, HELP, PROFILES, TOLERANCE, Configs, TrainingConfig, read_config
+from trainer.config import FULL, HELP, MAX_ODD, PROFILES, TOLERANCE, Configs, ReadOptions, TrainingConfig, read_config
 from trainer.errors import BadConfig, NotPublished, TrainerError
 
 # The commands that train import their modules when they run, so that a rollback starts quickly.
@@ -171,6 +171,13 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         metavar="ROLE=NAME,...",
         help="names of table columns by role, such as playlist=user,track=song,count=plays",
     )
+    command.add_argument(
+        "--max-odd",
+        type=_between(float, 0, 1),
+        default=MAX_ODD,
+        metavar="SHARE",
+        help="accepted share of odd records, which are passed over (default: %(default)s)",
+    )
 
 
 def _add_models(command: argparse.ArgumentParser) -> None:
@@ -227,6 +234,10 @@ def _columns(text: str) -> dict[str, str]:
     return {role.strip(): name for role, _, name in pairs}
 
 
+def _read_options(options: argparse.Namespace) -> ReadOptions:
+    return ReadOptions(options.columns or {}, options.max_odd)
+
+
 def _given(options: argparse.Namespace) -> dict[str, float | str]:
     """Return the numbers that are given as options."""
     values = {number.name: getattr(options, number.name) for number in fields(TrainingConfig)}
@@ -248,7 +259,7 @@ def _train(options: argparse.Namespace) -> None:
         force=options.force,
         baselines=not options.no_baselines,
         tolerance=options.tolerance,
-        columns=options.columns,
+        reading=_read_options(options),
     )
     print(pipeline.train(options.data, options.models, _configs(options), plan).version)
 
@@ -256,7 +267,7 @@ def _train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from trainer import pipeline
 
-    print(pipeline.evaluate(options.data, _configs(options), options.out, options.columns))
+    print(pipeline.evaluate(options.data, _configs(options), options.out, _read_options(options)))
 
 
 def _tune(options: argparse.Namespace) -> None:
@@ -268,7 +279,7 @@ def _tune(options: argparse.Namespace) -> None:
         raise BadConfig("two --grid options have the same name; list all its values in one")
     unlimited = options.trials is None and options.minutes is None and not grid
     budget = Budget(DEFAULT_TRIALS if unlimited else options.trials, options.minutes)
-    arguments = (list(_given(options)), grid, budget, options.study, options.out, options.columns)
+    arguments = (list(_given(options)), grid, budget, options.study, options.out, _read_options(options))
     print(pipeline.tune_numbers(options.data, _configs(options), *arguments))
     print(f"the best numbers are in {options.out}: train with --config {options.out}", file=sys.stderr)
 

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trainer.errors import BadInput
+from trainer.sources.account import Account
 from trainer.sources.chunked_files import Frames
 from trainer.sources.columns import NAMES, NUMBERS, TITLE_OF_EITHER
 from trainer.sources.source import Interactions, Source, SourceArtist, SourceTrack
@@ -27,30 +28,27 @@ TAKEN_FOR = {
 }
 
 
-def table_source(path: Path, frames: Callable[[int], Frames], notes: list[str] | None = None) -> Source:
+def table_source(path: Path, frames: Callable[[int], Frames], account: Account) -> Source:
     """
     Return the table in *path* as a source.
 
     Args:
         path: the file.
         frames: yields the rows in blocks of about the given number of bytes, columns named after their roles.
-        notes: remarks that *frames* adds to.
+        account: how it was understood; *frames* may add to it.
     """
-    name, notes = str(path), [] if notes is None else notes
-    return Source(name, path.stat().st_size, lambda size: _batches(frames(size), name, notes), notes)
+    name = str(path)
+    return Source(name, path.stat().st_size, lambda size: _batches(frames(size), name, account), account)
 
 
-def _batches(frames: Frames, name: str, notes: list[str]) -> Iterator[Interactions]:
-    rows = zeros = 0
-    for frame, size in _with_titles(frames, notes):
-        checked = _checked(frame, rows, name)
+def _batches(frames: Frames, name: str, account: Account) -> Iterator[Interactions]:
+    for frame, size in _with_titles(frames, account.notes):
+        checked = _checked(frame, account.records, name)
         played = checked.filter(pl.col("count") > 0) if "count" in frame.columns else checked
-        rows += frame.height
-        zeros += frame.height - played.height
+        account.records += frame.height
+        account.skip("a count of 0", frame.height - played.height)
         if not played.is_empty():
             yield _interactions(played, size)
-    if zeros:
-        notes.append(f"passed over {zeros:,} row{'s' * (zeros > 1)} with a count of 0")
 
 
 def _with_titles(frames: Frames, notes: list[str]) -> Frames:

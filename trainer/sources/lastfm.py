@@ -15,6 +15,7 @@ from typing import Literal
 import polars as pl
 
 from trainer.errors import BadInput
+from trainer.sources.account import Account
 from trainer.sources.chunked_files import (
     GZIP_MAGIC,
     POLARS_ERRORS,
@@ -33,6 +34,8 @@ from trainer.sources.chunked_files import (
 from trainer.sources.delimited import Delimited, delimited_frames
 from trainer.sources.interactions import table_source
 from trainer.sources.source import Source
+
+FORMAT_2K, FORMAT_360K = "HetRec 2011, Last.fm 2K", "Last.fm 360K"
 
 PLAYS_2K, ARTISTS_2K = "user_artists.dat", "artists.dat"
 HEADER_2K = ["userid", "artistid", "weight"]
@@ -87,7 +90,9 @@ def _source_2k(head: Head) -> Source:
     names = path.with_name(ARTISTS_2K)
     if not names.is_file():
         raise BadInput(f"cannot read {path}: {names} is missing. It holds the names of the artists.")
-    return table_source(path, lambda size: _frames_2k(chunks(path, size), names.read_bytes(), str(path)))
+    return table_source(
+        path, lambda size: _frames_2k(chunks(path, size), names.read_bytes(), str(path)), Account(FORMAT_2K)
+    )
 
 
 def _zip_source_2k(path: Path) -> list[Source]:
@@ -96,7 +101,8 @@ def _zip_source_2k(path: Path) -> list[Source]:
         return []
     if ARTISTS_2K not in members:
         raise BadInput(f"cannot read {path}: it holds {PLAYS_2K} without {ARTISTS_2K}. Fetch it again.")
-    return [table_source(path, lambda _: _zip_frames_2k(path, members[PLAYS_2K], members[ARTISTS_2K]))]
+    plays, artists = members[PLAYS_2K], members[ARTISTS_2K]
+    return [table_source(path, lambda _: _zip_frames_2k(path, plays, artists), Account(FORMAT_2K))]
 
 
 def _zip_frames_2k(path: Path, plays: str, artists: str) -> Frames:
@@ -130,8 +136,8 @@ def _header(text: bytes) -> list[str]:
 
 
 def _source_360k(path: Path, open_chunks: Callable[[Path, int], Chunks] = chunks) -> Source:
-    notes: list[str] = []
-    return table_source(path, lambda size: _frames_360k(open_chunks(path, size), str(path), notes), notes)
+    account = Account(FORMAT_360K)
+    return table_source(path, lambda size: _frames_360k(open_chunks(path, size), str(path), account), account)
 
 
 def _is_tar(head: Head) -> bool:
@@ -153,9 +159,9 @@ def _tar_chunks(path: Path, size: int) -> Iterator[tuple[bytes, int]]:
     raise BadInput(f"cannot read {path}: it holds no {PLAYS_360K}. Unpack other tar files into a directory.")
 
 
-def _frames_360k(chunks_: Chunks, name: str, notes: list[str]) -> Frames:
+def _frames_360k(chunks_: Chunks, name: str, account: Account) -> Frames:
     """
-    Yield the rows of the usable lines, and count the others in the notes.
+    Yield the rows of the usable lines, and count the others in the account.
 
     Raises:
         BadInput: more than one line in a hundred is malformed.
@@ -178,9 +184,9 @@ def _frames_360k(chunks_: Chunks, name: str, notes: list[str]) -> Frames:
             f"A line has a user's 40 hex digits, an id, an artist and plays, with tabs between."
         )
     if malformed:
-        notes.append(f"passed over {malformed:,} malformed line{'s' * (malformed > 1)}, the first at {first}")
+        account.notes.append(f"passed over {malformed:,} malformed line{'s' * (malformed > 1)}, the first at {first}")
     if nameless:
-        notes.append(f"passed over {nameless:,} line{'s' * (nameless > 1)} without an artist")
+        account.notes.append(f"passed over {nameless:,} line{'s' * (nameless > 1)} without an artist")
 
 
 def _fields_360k(block: bytes) -> pl.DataFrame:

@@ -6,7 +6,7 @@ A slice (1,000 playlists, some 35 MB of JSON) is decoded whole, one at a time. O
 
 import gzip
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Annotated
@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 
 from trainer.errors import BadInput
+from trainer.sources.account import Account
 from trainer.sources.chunked_files import (
     BYTE_ORDER_MARK,
     GZIP_MAGIC,
@@ -25,6 +26,7 @@ from trainer.sources.chunked_files import (
 )
 from trainer.sources.source import NotData, Source, SourcePlaylist, SourceTrack
 
+FORMAT = "Million Playlist Dataset"
 SUFFIXES = (".json", ".json.gz")
 SLICE_PREFIX = "mpd.slice."
 
@@ -67,7 +69,7 @@ def find_slices(head: Head) -> list[Source]:
         raise NotData(
             f"cannot read {path}: it is JSON without `playlists`. A slice like mpd.slice.0-999.json has them."
         )
-    return [Source(str(path), path.stat().st_size, lambda _: decode(path.read_bytes(), str(path)))]
+    return [_source(str(path), path.stat().st_size, path.read_bytes)]
 
 
 def slices_or_all(paths: Iterable[str]) -> list[str]:
@@ -132,11 +134,17 @@ def _zip_slices(path: Path) -> list[Source]:
     members = slices_or_all(_json_members(sizes))
     if not members:
         raise NotData(f"cannot read {path}: it holds no slices. Files like mpd.slice.0-999.json are expected in it.")
-    return [Source(f"{path}:{member}", sizes[member], partial(_decode_member, path, member)) for member in members]
+    return [_source(f"{path}:{member}", sizes[member], partial(read_member, path, member)) for member in members]
 
 
-def _decode_member(path: Path, member: str, _: int) -> list[SourcePlaylist]:
-    return decode(read_member(path, member), f"{path}:{member}")
+def _source(name: str, size: int, read: Callable[[], bytes]) -> Source:
+    account = Account(FORMAT, unit="tracks")
+    return Source(name, size, lambda _: _counted(decode(read(), name), account), account)
+
+
+def _counted(playlists: list[SourcePlaylist], account: Account) -> list[SourcePlaylist]:
+    account.records = sum(len(playlist.tracks) for playlist in playlists)
+    return playlists
 
 
 def _json_members(members: Iterable[str]) -> Iterator[str]:

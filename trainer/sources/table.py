@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trainer.errors import BadInput
+from trainer.sources.account import Account
 from trainer.sources.chunked_files import ZIP_MAGIC, Head, chunks, rows_in
 from trainer.sources.delimited import delimited_frames, find_form
 from trainer.sources.interactions import table_source
@@ -49,19 +50,23 @@ def find_tables(head: Head, columns: Mapping[str, str] | None) -> list[Source]:
 def _parquet_source(head: Head, columns: Mapping[str, str] | None) -> Source:
     roles = find_parquet_columns(head, columns)
     path = head.path  # a source that kept its head would keep a MiB of each file
-    return table_source(path, lambda size: parquet_frames(path, roles, rows_in(size)))
+    return table_source(path, lambda size: parquet_frames(path, roles, rows_in(size)), Account("table (Parquet)"))
 
 
 def _json_source(head: Head, columns: Mapping[str, str] | None) -> Source:
     keys = find_keys(head, columns)
     path = head.path
-    return table_source(path, lambda size: json_frames(chunks(path, size), keys, str(path)))
+    return table_source(
+        path, lambda size: json_frames(chunks(path, size), keys, str(path)), Account("table (JSON lines)")
+    )
 
 
 def _text_source(head: Head, columns: Mapping[str, str] | None) -> Source:
     form = find_form(head, columns)
     path = head.path
-    return table_source(path, lambda size: delimited_frames(chunks(path, size), form, str(path)))
+    return table_source(
+        path, lambda size: delimited_frames(chunks(path, size), form, str(path)), Account("table (text)")
+    )
 
 
 def _reads_as_table(head: Head, columns: Mapping[str, str] | None) -> bool:

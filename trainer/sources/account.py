@@ -1,0 +1,157 @@
+"""Accounts of sources: the format, the columns and the records that were read, and everything that was not."""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from trainer.errors import BadInput
+
+MOST_PLACES = 3
+WIDTH = 80
+
+
+@dataclass
+class Odd:
+    """The records that were passed over for one reason: their number, and the places of the first ones."""
+
+    n: int = 0
+    places: list[str] = field(default_factory=list)
+
+    def add(self, n: int, places: Iterable[str]) -> None:
+        self.n += n
+        self.places = [*self.places, *places][:MOST_PLACES]
+
+
+@dataclass
+class Account:
+    """
+    The account of a source: how it was understood. It is complete once the source is read.
+
+    Attributes:
+        format: name of the recognised format, such as "Exportify" or "table (csv)".
+        columns: the column for each role.
+        unused: the columns without a role.
+        records: number of rows, tracks or listens that were read, odd and skipped ones included.
+        unit: the word for the records.
+        notes: remarks for the user.
+        odd: the records that were passed over because something is wrong with them, by reason.
+        skipped: numbers of sound records that a rule leaves out, such as a count of 0, by reason.
+    """
+
+    format: str
+    columns: dict[str, str] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
+    records: int = 0
+    unit: str = "rows"
+    notes: list[str] = field(default_factory=list)
+    odd: dict[str, Odd] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    def pass_over(self, reason: str, place: str, n: int = 1) -> None:
+        """
+        Count *n* odd records, which are not used.
+
+        Args:
+            reason: the fault, such as "no track id".
+            place: the place of the first of them in the source, such as "row 7".
+            n: their number.
+        """
+        self.odd.setdefault(reason, Odd()).add(n, [place])
+
+    def skip(self, reason: str, n: int) -> None:
+        """Count *n* sound records that a rule leaves out; *reason* is that rule, such as "a count of 0"."""
+        if n:
+            self.skipped[reason] = self.skipped.get(reason, 0) + n
+
+    @property
+    def understood(self) -> tuple[Any, ...]:
+        """The part of the account that files of one kind share."""
+        return self.format, self.unit, tuple(self.columns.items()), tuple(self.unused)
+
+
+@dataclass(frozen=True)
+class Group:
+    """
+    The files of one input that were understood alike.
+
+    Attributes:
+        path: the input, or the file if it is the only one.
+        files: number of files.
+        account: the sum of their accounts.
+    """
+
+    path: str
+    files: int
+    account: Account
+
+    def check(self, max_odd: float) -> None:
+        """Raise BadInput if more than *max_odd*, a share of the records, are odd."""
+        odd = sum(odd.n for odd in self.account.odd.values())
+        if odd > max_odd * self.account.records:
+            raise BadInput(
+                f"cannot read {self.path}: {odd:,} of {self.account.records:,} {self.account.unit} are odd, "
+                f"{'; '.join(_reasons(self.account))}. Correct them, or accept a larger share with --max-odd."
+            )
+
+    def lines(self) -> list[str]:
+        """Return the account as lines of text for a terminal."""
+        account = self.account
+        files = f", {self.files:,} files" if self.files > 1 else ""
+        return [
+            f"{self.path}: {account.format}{files}, {account.records:,} {account.unit}",
+            *_listed("columns", [f"{role}={column}" for role, column in account.columns.items()]),
+            *_listed("unused columns", account.unused),
+            *_filled(f"passed over {reason}" for reason in _reasons(account)),
+            *_filled(f"left out {n:,}: {reason}" for reason, n in account.skipped.items()),
+            *_filled(account.notes),
+        ]
+
+    def content(self) -> dict[str, Any]:
+        """Return the account as values that JSON can hold."""
+        return {"path": self.path, "files": self.files, **asdict(self.account)}
+
+
+def group(path: str, accounts: Sequence[tuple[str, Account]]) -> list[Group]:
+    """Return the *accounts* of the files of the input *path*, each with the name of its file, by their kind."""
+    kinds: dict[tuple[Any, ...], list[tuple[str, Account]]] = {}
+    for named in accounts:
+        kinds.setdefault(named[1].understood, []).append(named)
+    return [
+        Group(path, len(named), _sum(path, named)) if len(named) > 1 else Group(*_single(named[0]))
+        for named in kinds.values()
+    ]
+
+
+def _single(named: tuple[str, Account]) -> tuple[str, int, Account]:
+    name, account = named
+    return name, 1, account
+
+
+def _sum(path: str, named: Sequence[tuple[str, Account]]) -> Account:
+    first = named[0][1]
+    total = Account(first.format, first.columns, first.unused, unit=first.unit)
+    for name, account in named:
+        file = name.removeprefix(path).lstrip("/:")
+        total.records += account.records
+        total.notes += [note for note in account.notes if note not in total.notes]
+        for reason, odd in account.odd.items():
+            total.odd.setdefault(reason, Odd()).add(odd.n, (f"{file} {place}" for place in odd.places))
+        for reason, n in account.skipped.items():
+            total.skip(reason, n)
+    return total
+
+
+def _reasons(account: Account) -> Iterator[str]:
+    for reason, odd in account.odd.items():
+        yield f"{odd.n:,}: {reason} ({', '.join(odd.places)}{', ...' if odd.n > len(odd.places) else ''})"
+
+
+def _listed(what: str, names: Sequence[str]) -> list[str]:
+    return _filled([f"{what}: {', '.join(names)}"]) if names else []
+
+
+def _filled(texts: Iterable[str]) -> list[str]:
+    """Return *texts* as lines of a terminal, indented; names are not broken."""
+    form = {"initial_indent": "  ", "subsequent_indent": "    ", "break_long_words": False, "break_on_hyphens": False}
+    return [line for text in texts for line in textwrap.wrap(text, WIDTH, **form)]  # type: ignore[arg-type]
