@@ -13,7 +13,7 @@ from typing import Any
 from trainer.config import DEFAULTS, ReadOptions
 from trainer.errors import BadInput
 from trainer.progress import progress, say
-from trainer.sources import lastfm, mpd, table
+from trainer.sources import lastfm, listens, mpd, playlist_files, spotify_export, table
 from trainer.sources.account import Account, Group, group
 from trainer.sources.chunked_files import BLOCK_BYTES, read_head
 from trainer.sources.columns import check_roles
@@ -137,7 +137,14 @@ def _find_sources(path: Path, options: ReadOptions) -> list[Source]:
 def _file_sources(path: Path, options: ReadOptions) -> list[Source]:
     """Return the sources in a file; raise NotData if it has none, BadInput if it is damaged or ambiguous."""
     head = read_head(path)
-    found = lastfm.find_in_file(head) or table.find_tables(head, options.columns) or mpd.find_slices(head)
+    found = (
+        listens.find_listens(head, options.min_played_s)
+        or spotify_export.find_export(head)
+        or playlist_files.find_playlist_files(head)
+        or lastfm.find_in_file(head)
+        or table.find_tables(head, options.columns)
+        or mpd.find_slices(head)
+    )
     if not found:
         raise _UnknownFormat(f"cannot read {path}: its format is unknown.")
     return found
