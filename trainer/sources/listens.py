@@ -17,12 +17,11 @@ from trainer.sources.account import Account
 from trainer.sources.chunked_files import Head, chunks
 from trainer.sources.entries import NO_MUSIC, Entry, OddEntry, SkippedEntry, take, text, track_of
 from trainer.sources.file_names import listener_of
-from trainer.sources.records import Record, first_record, record_blocks
+from trainer.sources.records import Record, first_records, record_blocks
 from trainer.sources.source import Interactions, NotData, Source, SourceTrack
 
 PIECE_BYTES = 1 << 20
 UNKNOWN = {"Unknown Artist", "Unknown Track"}  # Spotify writes these for a track that it has lost
-PODCASTS = {"endTime", "podcastName"}
 LISTENERS = ("username", "user_name", "user_id")
 
 
@@ -100,6 +99,7 @@ FORMS = (
         _listenbrainz_entry,
     ),
 )
+PODCASTS = Form("Spotify podcast history", ("endTime", "podcastName"), {}, "", Entry)
 
 
 @dataclass(frozen=True)
@@ -152,10 +152,14 @@ def find_listens(head: Head, min_played_s: float) -> list[Source]:
     """
     if not head.text.lstrip().startswith((b"{", b"[")):
         return []
-    keys = first_record(head.text).keys()
-    if keys >= PODCASTS:
+    form = next(filter(None, map(_form, first_records(head.text))), None)
+    if form is PODCASTS:
         raise NotData(f"cannot read {head.path}: it is a history of podcasts. Histories of music are read.")
-    return [_source(head.path, form, min_played_s) for form in FORMS if keys >= set(form.keys)]
+    return [_source(head.path, form, min_played_s)] if form else []
+
+
+def _form(record: Record) -> Form | None:
+    return next((form for form in (*FORMS, PODCASTS) if record.keys() >= set(form.keys)), None)
 
 
 def _source(path: Path, form: Form, min_played_s: float) -> Source:

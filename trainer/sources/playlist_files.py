@@ -21,6 +21,7 @@ M3U_SUFFIXES = (".m3u", ".m3u8")
 EXTINF = re.compile(r'#EXTINF:(?:[^,"]|"[^"]*")*,(.*)', re.IGNORECASE)
 PLAYLIST = "#PLAYLIST:"
 PLS_FIELD = re.compile(r"^[ \t]*(file|title)(\d+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
+XSPF = re.compile(rb"xspf\.org/ns/0|<trackList")
 JSPF = re.compile(rb'\{\s*"playlist"\s*:\s*\{')
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -47,7 +48,7 @@ def _format(head: Head) -> tuple[str, Parse] | None:
         return "M3U", _m3u
     if start[:10].lower() == b"[playlist]":
         return "PLS", _pls
-    if start.startswith(b"<") and b"xspf.org/ns/0" in start:
+    if start.startswith(b"<") and XSPF.search(start):
         return "XSPF", _xspf
     if start.startswith((b"<", b"bplist")) and (b"<plist" in start or start.startswith(b"bplist")):
         _check_library(head)
@@ -130,8 +131,9 @@ def _first(values: Any) -> Any:
 
 def _itunes(content: bytes, name: str, account: Account) -> Iterable[Listing]:
     library = plistlib.loads(content)
-    own = [playlist for playlist in library["Playlists"] if not MADE_BY_ITUNES & set(playlist)]
-    account.notes.append(f"{len(library['Playlists']) - len(own):,} smart playlists, folders and the like are left out")
+    every = library["Playlists"]
+    own = [playlist for playlist in every if len(every) == 1 or not MADE_BY_ITUNES & set(playlist)]
+    account.notes.append(f"{len(every) - len(own):,} smart playlists, folders and the like are left out")
     listing = partial(_itunes_listing, _id(name), library["Tracks"])
     return listings(own, listing, account)
 

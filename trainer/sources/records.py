@@ -11,19 +11,15 @@ from trainer.sources.chunked_files import Chunks
 Record = dict[str, Any]
 
 LONGEST_RECORD = 16 << 20
+FIRST_BYTES = 1 << 16
 DECODER = json.JSONDecoder()
 BETWEEN = re.compile(r"[\ufeff\s,\[\]]*")
 NEXT = re.compile(r"(?:\n|\}\s*,)\s*(?=\{)")
 
 
-def first_record(text: bytes) -> Record:
-    """Return the first object in the beginning of a file; an empty one if there is none."""
-    head = text.decode("utf-8", "surrogateescape")
-    try:
-        record = DECODER.raw_decode(head, _after(head, 0))[0]
-    except (ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
+def first_records(text: bytes) -> Iterator[Record]:
+    """Yield the objects in the beginning of a file."""
+    yield from filter(None, _decode(text[:FIRST_BYTES].decode("utf-8", "surrogateescape"), 0)[0])
 
 
 def record_blocks(chunks: Chunks) -> Iterator[tuple[list[Record | None], int]]:

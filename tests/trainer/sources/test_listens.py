@@ -206,6 +206,13 @@ def test_an_odd_record_is_counted_with_its_place_and_loses_no_other(tmp_path: Pa
     assert (found.n, found.places) == (1, ["listen 2"])
 
 
+@pytest.mark.parametrize("odd", ['{"ts": }', "null", '{"ts": "2021", "ms_played": "\\ud83d"}'])
+def test_a_history_that_begins_with_an_odd_record_is_recognised(tmp_path: Path, odd: str):
+    (tmp_path / "a.json").write_text(f"[{odd},\n{json.dumps(extended(username='u'))}]")
+
+    assert listens(tmp_path / "a.json") == {("u", CREEP): 1}
+
+
 def test_bytes_that_are_not_utf8_spoil_their_record_alone(tmp_path: Path):
     text = "\n".join([json.dumps(extended(username="u")), '{"ts": 1, "ms_played": 60000, "username": "\xf6"}'])
     (tmp_path / "a.json").write_bytes(text.encode("latin-1"))

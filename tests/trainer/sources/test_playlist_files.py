@@ -237,6 +237,13 @@ def test_the_library_of_itunes_gives_the_playlists_of_its_owner(tmp_path: Path, 
     assert account(path).notes == ["4 smart playlists, folders and the like are left out"]
 
 
+def test_a_single_exported_playlist_is_read_even_if_it_is_smart(tmp_path: Path):
+    library = LIBRARY | {"Playlists": [LIBRARY["Playlists"][2]]}
+    path = write(tmp_path / "Recent.xml", plistlib.dumps(library))
+
+    assert tracks(path) == [CREEP]
+
+
 def test_another_property_list_is_no_library(tmp_path: Path):
     path = write(tmp_path / "Info.plist", plistlib.dumps({"CFBundleName": "Player"}))
 
