@@ -6,11 +6,10 @@ Each format is a function from the content of a file to its playlists.
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainer.sources.account import Account
-from trainer.sources.chunked_files import BLOCK_BYTES, Head, chunks, first_line
+from trainer.sources.chunked_files import FilePath, Head, first_line, read_whole, size_of
 from trainer.sources.entries import MALFORMED, Entry, take, track_of
 from trainer.sources.source import Source, SourcePlaylist, SourceTrack
 
@@ -45,7 +44,7 @@ def document_source(head: Head, format_: str, parse: Parse) -> Source:
         parse: yields the playlists in the content of the file with the given name; may add to the account.
     """
     path, account = head.path, Account(format_, unit="tracks")
-    return Source(str(path), path.stat().st_size, lambda _: _playlists(path, parse, account), account)
+    return Source(str(path), size_of(path), lambda _: _playlists(path, parse, account), account)
 
 
 def listings(playlists: Iterable[Any], read: Callable[[Any], Listing], account: Account) -> Iterator[Listing]:
@@ -63,8 +62,8 @@ def load_json(content: bytes) -> Any:
     return json.loads(content.decode("utf-8-sig", "surrogateescape"))
 
 
-def _playlists(path: Path, parse: Parse, account: Account) -> Iterator[SourcePlaylist]:
-    content = b"".join(chunk for chunk, _ in chunks(path, BLOCK_BYTES))
+def _playlists(path: FilePath, parse: Parse, account: Account) -> Iterator[SourcePlaylist]:
+    content = read_whole(path)
     try:
         for listing in parse(content, str(path), account):
             yield SourcePlaylist(listing.id, listing.title, list(_tracks(listing, account)))

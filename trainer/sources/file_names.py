@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-SUFFIXES = re.compile(r"(\.\w+)?\.(gz|zst|xz|bz2)$|\.\w+$", re.IGNORECASE)
+from trainer.sources.chunked_files import PACKED_SUFFIXES
 
 # Names that the exports give to files and folders, and numbers.
 OF_EXPORTS = re.compile(
@@ -15,7 +15,8 @@ OF_EXPORTS = re.compile(
 
 def stem_of(name: str) -> str:
     """Return the name of the file *name* without its folder and its suffixes, that of a packing included."""
-    return SUFFIXES.sub("", Path(name).name)
+    path = Path(name)
+    return Path(path.stem).stem if path.suffix.lower() in PACKED_SUFFIXES else path.stem
 
 
 def listener_of(name: str) -> str:

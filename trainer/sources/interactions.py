@@ -5,7 +5,6 @@ Ids stay text: 007 is not 7.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from trainer.errors import BadInput
 from trainer.sources.account import Account
-from trainer.sources.chunked_files import Frames
+from trainer.sources.chunked_files import FilePath, Frames, size_of
 from trainer.sources.columns import NAMES, NUMBERS, TITLE_OF_EITHER
 from trainer.sources.source import Interactions, Source, SourceArtist, SourceTrack
 
@@ -28,7 +27,7 @@ TAKEN_FOR = {
 }
 
 
-def table_source(path: Path, frames: Callable[[int], Frames], account: Account) -> Source:
+def table_source(path: FilePath, frames: Callable[[int], Frames], account: Account) -> Source:
     """
     Return the table in *path* as a source.
 
@@ -38,7 +37,7 @@ def table_source(path: Path, frames: Callable[[int], Frames], account: Account) 
         account: how it was understood; *frames* may add to it.
     """
     name = str(path)
-    return Source(name, path.stat().st_size, lambda size: _batches(frames(size), name, account), account)
+    return Source(name, size_of(path), lambda size: _batches(frames(size), name, account), account)
 
 
 def _batches(frames: Frames, name: str, account: Account) -> Iterator[Interactions]:

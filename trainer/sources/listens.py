@@ -9,12 +9,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from trainer.sources.account import Account
-from trainer.sources.chunked_files import Head, chunks
+from trainer.sources.chunked_files import FilePath, Head, chunks, size_of
 from trainer.sources.entries import NO_MUSIC, Entry, OddEntry, SkippedEntry, take, text, track_of
 from trainer.sources.file_names import listener_of
 from trainer.sources.records import Record, first_records, record_blocks
@@ -162,13 +161,13 @@ def _form(record: Record) -> Form | None:
     return next((form for form in (*FORMS, PODCASTS) if record.keys() >= set(form.keys)), None)
 
 
-def _source(path: Path, form: Form, min_played_s: float) -> Source:
+def _source(path: FilePath, form: Form, min_played_s: float) -> Source:
     account = Account(form.format, dict(form.roles), unit="listens")
     history = History(form, listener_of(str(path)), min_played_s)
-    return Source(str(path), path.stat().st_size, lambda _: _batches(path, history, account), account)
+    return Source(str(path), size_of(path), lambda _: _batches(path, history, account), account)
 
 
-def _batches(path: Path, history: History, account: Account) -> Iterator[Interactions]:
+def _batches(path: FilePath, history: History, account: Account) -> Iterator[Interactions]:
     for records, size in record_blocks(chunks(path, PIECE_BYTES)):
         counts = Counter(_listens(records, history, account))
         if counts:

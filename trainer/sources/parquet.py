@@ -1,13 +1,12 @@
 """Tables as Parquet."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import polars as pl
 import polars.selectors as cs
 
 from trainer.errors import BadInput
-from trainer.sources.chunked_files import POLARS_ERRORS, Frames, Head, first_line
+from trainer.sources.chunked_files import POLARS_ERRORS, FilePath, Frames, Head, first_line, seekable, size_of
 from trainer.sources.columns import NUMBERS, find_roles
 
 PARQUET_MAGIC = b"PAR1"
@@ -20,10 +19,10 @@ def find_parquet_columns(head: Head, columns: Mapping[str, str] | None) -> dict[
     Raises:
         BadInput: the file is not Parquet, lacks a column, or has lists or other values in one that are not usable.
     """
-    if not head.raw.startswith(PARQUET_MAGIC):
+    if not head.text.startswith(PARQUET_MAGIC):
         raise BadInput(f"cannot read {head.path}: it is not a Parquet file. Write it as one, or rename it.")
     try:
-        schema = pl.scan_parquet(head.path, glob=False).collect_schema()
+        schema = pl.scan_parquet(seekable(head.path), glob=False).collect_schema()
     except POLARS_ERRORS as error:
         raise _damaged(head.path, error) from None
     names = schema.names()
@@ -38,7 +37,7 @@ def find_parquet_columns(head: Head, columns: Mapping[str, str] | None) -> dict[
     return roles
 
 
-def parquet_frames(path: Path, roles: Mapping[str, str], batch_rows: int) -> Frames:
+def parquet_frames(path: FilePath, roles: Mapping[str, str], batch_rows: int) -> Frames:
     """
     Yield batches of *batch_rows* rows with the columns of *roles*, as text except for numbers where numbers are wanted.
 
@@ -47,17 +46,17 @@ def parquet_frames(path: Path, roles: Mapping[str, str], batch_rows: int) -> Fra
     """
     text = cs.all() - (cs.by_name(*NUMBERS, require_all=False) & cs.numeric())
     try:
-        scan = pl.scan_parquet(path, glob=False)
+        scan = pl.scan_parquet(seekable(path), glob=False)
         rows = max(1, scan.select(pl.len()).collect().item())
         wanted = scan.select(cs.by_name(column).alias(role) for role, column in roles.items())
         for frame in wanted.collect_batches(chunk_size=batch_rows):
             frame = frame.with_columns((text & cs.float()).fill_nan(None)).with_columns(text.cast(pl.String))
-            yield frame.with_columns(text.fill_null("")), path.stat().st_size * frame.height // rows
+            yield frame.with_columns(text.fill_null("")), size_of(path) * frame.height // rows
     except POLARS_ERRORS as error:
         raise _damaged(path, error) from None
 
 
-def _damaged(path: Path, error: BaseException) -> BadInput:
+def _damaged(path: FilePath, error: BaseException) -> BadInput:
     return BadInput(
         f"cannot read {path}: it is not a whole Parquet file ({first_line(error)}). Fetch or write it again."
     )

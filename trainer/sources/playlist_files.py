@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from defusedxml import ElementTree
 
 from trainer.sources.account import Account
-from trainer.sources.chunked_files import Head
+from trainer.sources.chunked_files import Head, bare_suffix
 from trainer.sources.documents import Listing, Parse, document_source, listings, load_json
 from trainer.sources.entries import NO_MUSIC, Entry, SkippedEntry, named, text
 from trainer.sources.file_names import stem_of
@@ -43,7 +43,7 @@ def find_playlist_files(head: Head) -> list[Source]:
 
 def _format(head: Head) -> tuple[str, Parse] | None:
     start = head.text.lstrip()
-    if start[:8].upper().startswith((b"#EXTM3U", b"#EXTINF")) or head.path.name.lower().endswith(M3U_SUFFIXES):
+    if start[:8].upper().startswith((b"#EXTM3U", b"#EXTINF")) or bare_suffix(head.path) in M3U_SUFFIXES:
         _check_no_stream(head)
         return "M3U", _m3u
     if start[:10].lower() == b"[playlist]":

@@ -1,11 +1,10 @@
 """Tables of interactions: one row for each track of a playlist, as delimited text, JSON lines or Parquet."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from trainer.errors import BadInput
 from trainer.sources.account import Account
-from trainer.sources.chunked_files import ZIP_MAGIC, Head, chunks, rows_in
+from trainer.sources.chunked_files import ZIP_MAGIC, Head, bare_suffix, chunks, rows_in
 from trainer.sources.delimited import delimited_frames, find_form
 from trainer.sources.interactions import table_source
 from trainer.sources.json_lines import find_keys, is_json_lines, json_frames
@@ -15,7 +14,6 @@ from trainer.sources.source import Source
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 LINES_SUFFIXES = (".jsonl", ".ndjson")
 PARQUET_SUFFIXES = (".parquet", ".pq")
-PACKED_SUFFIXES = (".gz", ".zst")
 
 
 def find_tables(head: Head, columns: Mapping[str, str] | None) -> list[Source]:
@@ -32,7 +30,7 @@ def find_tables(head: Head, columns: Mapping[str, str] | None) -> list[Source]:
         NotData: the file is named like a table, but is empty or lacks the columns of one.
         BadInput: the file is damaged, or its columns are ambiguous.
     """
-    suffix = _bare_suffix(head.path)
+    suffix = bare_suffix(head.path)
     text = head.text.lstrip()
     if text.startswith(PARQUET_MAGIC) or suffix in PARQUET_SUFFIXES:
         return [_parquet_source(head, columns)]
@@ -78,9 +76,3 @@ def _reads_as_table(head: Head, columns: Mapping[str, str] | None) -> bool:
     except BadInput:
         return False
     return True
-
-
-def _bare_suffix(path: Path) -> str:
-    """Return the suffix without that of the packing: .csv for a.csv.gz."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    return next((suffix for suffix in reversed(suffixes) if suffix not in PACKED_SUFFIXES), "")

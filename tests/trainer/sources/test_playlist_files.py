@@ -3,6 +3,7 @@
 import gzip
 import json
 import plistlib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,20 @@ def test_an_unpacked_export_of_spotify_is_read_without_its_other_files(tmp_path:
     an_export(tmp_path / "ann" / "Spotify Account Data")
 
     assert formats(tmp_path) == EXPORT
+
+
+def test_the_zip_of_an_export_is_read_like_its_folder(tmp_path: Path):
+    an_export(tmp_path / "Spotify Account Data")
+    (tmp_path / "ann").mkdir()
+    with zipfile.ZipFile(tmp_path / "ann" / "my_spotify_data.zip", "w") as archive:
+        for file in (tmp_path / "Spotify Account Data").iterdir():
+            archive.write(file, f"Spotify Account Data/{file.name}")
+
+    assert formats(tmp_path / "ann" / "my_spotify_data.zip") == EXPORT
+    assert [item.id for item in read([tmp_path / "ann"]) if isinstance(item, SourcePlaylist)] == [
+        "ann/Rainy morning",
+        "ann/YourLibrary",
+    ]
 
 
 def test_an_odd_track_or_playlist_of_an_export_is_counted(tmp_path: Path):
