@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from trainer.cli import main
 from trainer.config import ReadOptions
 from trainer.errors import BadInput
 from trainer.sources import Account, Interactions, SourceTrack, read
@@ -161,6 +162,13 @@ def test_short_listens_do_not_count_and_are_said(tmp_path: Path):
     assert account(path).skipped == {"listens of less than 30 s": 2}
     assert listens(path, ReadOptions(min_played_s=0)) == {("a", JOGA): 3}
     assert account(path, ReadOptions(min_played_s=60, max_odd=0)).skipped == {"listens of less than 60 s": 3}
+
+
+def test_the_command_line_sets_the_length_of_a_listen(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = write(tmp_path / "a.json", [account_data(ms=119_000)])
+
+    assert main(["evaluate", str(path), "--min-played", "120"]) == 1
+    assert "left out 1: listens of less than 120 s" in capsys.readouterr().err
 
 
 def test_podcasts_and_lost_names_are_left_out_not_odd(tmp_path: Path):
