@@ -193,6 +193,7 @@ ODD_RECORDS = {
     "a count that is no number": json.dumps(extended()).replace("60019", "NaN"),
     "a negative count": json.dumps(extended(ms_played=-1)),
     "a name that is a list": json.dumps(extended(master_metadata_track_name=["x"])),
+    "a name that is true": json.dumps(extended(master_metadata_track_name=True)),
     "half of an emoji": json.dumps(extended(master_metadata_track_name="\ud83d")),
     "no names and another id": json.dumps(extended(spotify_track_uri="x", master_metadata_album_artist_name=None)),
     "a number of five thousand digits": json.dumps(extended()).replace("60019", "9" * 5000),
