@@ -54,6 +54,8 @@ def gather(
         verdict=f"{result}: {verdict.reason}",
         passed=verdict.passed,
         numbers={name: value for name, value in manifest.numbers.items() if isinstance(value, int | float | str)},
+        inputs=[(group.path, group.summary, group.facts()) for group in dataset.inputs],
+        passed_over=[str(files) for files in dataset.passed_over],
         counts=_counts(manifest, dataset, held_out),
         popularity=popularity_points(dataset),
         lengths=length_classes(dataset),

@@ -5,7 +5,7 @@ The format is detected from the content, and from the file name only if that is 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +79,6 @@ class Reading:
             for source in sources:
                 yield from _advancing(_items(source, self.block_bytes), source.size, bar.update)
         self._account()  # not before the bar is closed
-
-    def content(self) -> dict[str, Any]:
-        """Return how the inputs were understood, as values that JSON can hold."""
-        return {
-            "inputs": [understood.content() for understood in self.groups],
-            "passed_over": [asdict(one) for one in self.passed[:MOST_NAMED]],
-        }
 
     def _account(self) -> None:
         for path, found in self.inputs:

@@ -127,17 +127,27 @@ class Group:
 
     def lines(self) -> list[str]:
         """Return the account as lines of text for a terminal."""
-        account = self.account
+        facts = (f"{label} {fact}".lstrip() for label, facts in self.facts().items() for fact in facts)
+        return [f"{self.path}: {self.summary}", *_filled(facts)]
+
+    @property
+    def summary(self) -> str:
+        """The format and the sizes in a few words."""
         files = f", {self.files:,} files" if self.files > 1 else ""
-        return [
-            f"{self.path}: {account.format}{files}, {account.records:,} {account.unit}",
-            *_listed("columns", [f"{role}={column}" for role, column in account.columns.items()]),
-            *_listed("unused columns", account.unused),
-            *_filled(f"passed over {reason}" for reason in _reasons(account.odd)),
-            *_filled(f"mended {fault}" for fault in _reasons(account.mended)),
-            *_filled(f"left out {n:,}: {reason}" for reason, n in account.skipped.items()),
-            *_filled(account.notes),
-        ]
+        return f"{self.account.format}{files}, {self.account.records:,} {self.account.unit}"
+
+    def facts(self) -> dict[str, list[str]]:
+        """Return the other facts for a reader, by label; those without any are left out."""
+        account = self.account
+        facts = {
+            "columns:": [", ".join(f"{role}={column}" for role, column in account.columns.items())],
+            "unused columns:": [", ".join(account.unused)],
+            "passed over": list(_reasons(account.odd)),
+            "mended": list(_reasons(account.mended)),
+            "left out": [f"{n:,}: {reason}" for reason, n in account.skipped.items()],
+            "": account.notes,
+        }
+        return {label: found for label, found in facts.items() if any(found)}
 
     def content(self) -> dict[str, Any]:
         """Return the account as values that JSON can hold."""
@@ -187,10 +197,6 @@ def _reasons(odds: Mapping[str, Odd]) -> Iterator[str]:
     for reason, odd in odds.items():
         more = ["..."] if len(odd.places) == MOST_PLACES < odd.n else []
         yield f"{odd.n:,}: {reason} ({', '.join([*odd.places, *more])})"
-
-
-def _listed(what: str, names: Sequence[str]) -> list[str]:
-    return _filled([f"{what}: {', '.join(names)}"]) if names else []
 
 
 def _filled(texts: Iterable[str]) -> list[str]:
