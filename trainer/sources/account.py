@@ -157,12 +157,9 @@ class Group:
 def group(path: str, accounts: Sequence[tuple[str, Account]]) -> list[Group]:
     """Return the *accounts* of the files of the input *path*, each with the name of its file, by their kind."""
     kinds: dict[tuple[Any, ...], list[tuple[str, Account]]] = {}
-    for named in accounts:
-        kinds.setdefault(named[1].understood, []).append(named)
-    return [
-        Group(path, len(named), _sum(path, named)) if len(named) > 1 else Group(*_single(named[0]))
-        for named in kinds.values()
-    ]
+    for name, account in accounts:
+        kinds.setdefault(account.understood, []).append((name, account))
+    return [_group(path, named) for named in kinds.values()]
 
 
 def by_reason(passed: Iterable[PassedOver]) -> list[PassedOver]:
@@ -170,19 +167,21 @@ def by_reason(passed: Iterable[PassedOver]) -> list[PassedOver]:
     files: dict[str, list[str]] = {}
     for one in passed:
         files.setdefault(one.reason, []).append(one.path)
-    return [PassedOver(paths[0], reason, len(paths)) for reason, paths in files.items()]
+    return [PassedOver(_printable(paths[0]), reason, len(paths)) for reason, paths in files.items()]
 
 
-def _single(named: tuple[str, Account]) -> tuple[str, int, Account]:
-    name, account = named
-    return name, 1, account
+def _group(path: str, named: Sequence[tuple[str, Account]]) -> Group:
+    if len(named) > 1:
+        return Group(_printable(path), len(named), _sum(path, named))
+    (name, account), *_ = named
+    return Group(_printable(name), 1, account)
 
 
 def _sum(path: str, named: Sequence[tuple[str, Account]]) -> Account:
     first = named[0][1]
     total = Account(first.format, first.columns, first.unused, unit=first.unit)
     for name, account in named:
-        file = name.removeprefix(path).lstrip("/:")
+        file = _printable(name.removeprefix(path).lstrip("/"))
         total.records += account.records
         total.notes += [note for note in account.notes if note not in total.notes]
         for counted, added in ((total.odd, account.odd), (total.mended, account.mended)):
@@ -191,6 +190,11 @@ def _sum(path: str, named: Sequence[tuple[str, Account]]) -> Account:
         for reason, n in account.skipped.items():
             total.skip(reason, n)
     return total
+
+
+def _printable(path: str) -> str:
+    """Return *path* with escapes for bytes that are not UTF-8: neither JSON nor a log can hold them."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _reasons(odds: Mapping[str, Odd]) -> Iterator[str]:
