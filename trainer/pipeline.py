@@ -212,6 +212,8 @@ def _read(paths: Sequence[Path], reading: ReadOptions) -> Dataset:
     )
     if dataset.empty_playlists:
         say(f"skipped {dataset.empty_playlists:,} playlists without tracks")
+    if dataset.repeated_playlists:
+        say(f"skipped {dataset.repeated_playlists:,} playlists that repeat an earlier one: same id, title and tracks")
     if dataset.repeated_ids:
         say(f"{dataset.repeated_ids:,} playlists have the id of an earlier one; each counts as a playlist of its own")
     return dataset

@@ -71,6 +71,7 @@ class Dataset:
         fingerprint: a digest of all data that were read.
         empty_playlists: the number of playlists that were skipped because they have no tracks.
         repeated_ids: the number of playlists that have the id of an earlier one.
+        repeated_playlists: the number of playlists that were skipped as they repeat an earlier one in all respects.
         inputs: how the inputs were understood.
         passed_over: the files that were not read.
     """
@@ -83,6 +84,7 @@ class Dataset:
     fingerprint: str
     empty_playlists: int = 0
     repeated_ids: int = 0
+    repeated_playlists: int = 0
     inputs: Sequence[Group] = ()
     passed_over: Sequence[PassedOver] = ()
 

@@ -91,6 +91,7 @@ def _counts(manifest: Manifest, dataset: Dataset, held_out: Bools) -> dict[str, 
         f"{playlists} held out": int(held_out.sum()),
         f"{dataset.kind} in those only": unserved(dataset, held_out),
         "playlists without tracks": dataset.empty_playlists,
+        "playlists that repeat another": dataset.repeated_playlists,
         "playlists with the id of another": dataset.repeated_ids,
     }
     return {name: count for name, count in counts.items() if count}
