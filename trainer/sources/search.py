@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trainer.config import ReadOptions
 from trainer.errors import BadInput
-from trainer.sources import lastfm, mpd, table
+from trainer.sources import lastfm, listens, mpd, playlist_files, spotify_export, table
 from trainer.sources.account import PassedOver
 from trainer.sources.chunked_files import ZIP_MAGIC, FilePath, Head, read_head
 from trainer.sources.files import Seen, directory_files, zip_files
@@ -14,7 +14,9 @@ from trainer.sources.source import NotData, Source
 
 FORMATS = (
     "Supported are the Million Playlist Dataset (its zip, or slices like mpd.slice.0-999.json), "
-    "Last.fm 360K, HetRec's Last.fm 2K, and tables of interactions: csv, tsv or txt with a header, jsonl or ndjson, "
+    "Last.fm 360K, HetRec's Last.fm 2K, Spotify's account data and streaming history, listens of ListenBrainz, "
+    "playlist files (m3u, pls, xspf, jspf), iTunes' Library.xml, and "
+    "tables of interactions: csv, tsv or txt with a header, jsonl or ndjson, "
     "parquet; each plain, packed with gzip, Zstandard, xz or bzip2, or in a zip file."
 )
 NO_FILE = "it is a link to a missing file, or no regular file."
@@ -119,7 +121,14 @@ class Search:
 
 
 def _recognised(head: Head, options: ReadOptions) -> list[Source]:
-    return lastfm.find_in_file(head) or table.find_tables(head, options.columns) or mpd.find_slices(head)
+    return (
+        listens.find_listens(head, options.min_played_s)
+        or spotify_export.find_export(head)
+        or playlist_files.find_playlist_files(head)
+        or lastfm.find_in_file(head)
+        or table.find_tables(head, options.columns)
+        or mpd.find_slices(head)
+    )
 
 
 def _reason(file: str, error: NotData) -> str:
