@@ -195,7 +195,7 @@ def test_wrong_columns_of_the_last_input_are_reported_before_the_first_is_read(t
 def test_an_unknown_role_is_refused_for_any_input(tmp_path: Path):
     (tmp_path / "s.json").write_text(SLICE)
 
-    with pytest.raises(BadInput, match=r"'song'.*playlist, track, "):
+    with pytest.raises(BadInput, match=r"'song'.*playlist, user, track, "):
         list(read([tmp_path / "s.json"], ReadOptions({"song": "x"})))
 
 
