@@ -194,8 +194,9 @@ def _sum(path: str, named: Sequence[tuple[str, Account]]) -> Account:
 
 
 def _listed(names: Sequence[str]) -> str:
+    """Join *names* by commas, with a backslash before the commas in a name, as `--columns` takes them."""
     more = [f"{len(names) - MOST_LISTED} more"] if len(names) > MOST_LISTED else []
-    return ", ".join([*names[:MOST_LISTED], *more])
+    return ", ".join([*(name.replace("\\", "\\\\").replace(",", "\\,") for name in names[:MOST_LISTED]), *more])
 
 
 def _printable(path: str) -> str:

@@ -70,3 +70,9 @@ def test_names_of_files_that_are_not_utf8_can_be_printed_and_written():
     said.append(str(by_reason([PassedOver("d/\udcff.csv", "it is empty.")])[0]))
 
     assert sum(r"\xff.csv" in line.encode().decode() for line in said) == 3
+
+
+def test_a_comma_in_the_name_of_a_column_is_told_from_those_between_columns():
+    (only,) = group("a.csv", [("a.csv", an_account(unused=["a, b", "c"]))])
+
+    assert r"  unused columns: a\, b, c" in only.lines()
