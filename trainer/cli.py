@@ -180,7 +180,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         "--columns",
         type=_columns,
         metavar="ROLE=NAME,...",
-        help="names of table columns by role, such as playlist=user,track=song,count=plays",
+        help="names or numbers of table columns by role, such as playlist=who,track=song,count=3; position= is none",
     )
     command.add_argument(
         "--max-odd",
@@ -246,10 +246,12 @@ def _grid(text: str) -> tuple[str, list[float | str]]:
 
 
 def _columns(text: str) -> dict[str, str]:
-    pairs = [pair.partition("=") for pair in text.split(",")]
-    if not all(role and name for role, _, name in pairs):
-        raise argparse.ArgumentTypeError(f"{text!r} is not like playlist=user,track=song")
-    return {role.strip(): name for role, _, name in pairs}
+    from trainer.sources.columns import parse_columns
+
+    try:
+        return parse_columns(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _read_options(options: argparse.Namespace) -> ReadOptions:

@@ -5,7 +5,7 @@ The format is detected from the content, and from the file name only if that is 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,19 +80,19 @@ class Reading:
                 yield from _advancing(_items(source, self.block_bytes), source.size, bar.update)
         self._account()  # not before the bar is closed
 
-    def content(self) -> dict[str, Any]:
-        """Return how the inputs were understood, as values that JSON can hold."""
-        return {
-            "inputs": [understood.content() for understood in self.groups],
-            "passed_over": [asdict(one) for one in self.passed[:MOST_NAMED]],
-        }
-
     def _account(self) -> None:
         for path, found in self.inputs:
             self.groups += group(path, [(source.name, source.account) for source in found])
-        say("\n".join([*(line for one in self.groups for line in one.lines()), *self._passed_lines()]))
+        say("\n".join([*self._group_lines(), *self._passed_lines()]))
         for understood in self.groups:
             understood.check(self.options.max_odd)
+
+    def _group_lines(self) -> Iterator[str]:
+        for understood in self.groups[:MOST_NAMED]:
+            yield from understood.lines()
+        more = self.groups[MOST_NAMED:]
+        if more:
+            yield f"{len(more):,} more kinds of input are in the manifest and the report"
 
     def _passed_lines(self) -> Iterator[str]:
         yield from map(str, self.passed[:MOST_NAMED])

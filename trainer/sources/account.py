@@ -8,6 +8,7 @@ from typing import Any
 from trainer.errors import BadInput
 
 MOST_PLACES = 3
+MOST_LISTED = 20
 WIDTH = 80
 
 
@@ -127,17 +128,27 @@ class Group:
 
     def lines(self) -> list[str]:
         """Return the account as lines of text for a terminal."""
-        account = self.account
+        facts = (f"{label} {fact}".lstrip() for label, facts in self.facts().items() for fact in facts)
+        return [f"{self.path}: {self.summary}", *_filled(facts)]
+
+    @property
+    def summary(self) -> str:
+        """The format and the sizes in a few words."""
         files = f", {self.files:,} files" if self.files > 1 else ""
-        return [
-            f"{self.path}: {account.format}{files}, {account.records:,} {account.unit}",
-            *_listed("columns", [f"{role}={column}" for role, column in account.columns.items()]),
-            *_listed("unused columns", account.unused),
-            *_filled(f"passed over {reason}" for reason in _reasons(account.odd)),
-            *_filled(f"mended {fault}" for fault in _reasons(account.mended)),
-            *_filled(f"left out {n:,}: {reason}" for reason, n in account.skipped.items()),
-            *_filled(account.notes),
-        ]
+        return f"{self.account.format}{files}, {self.account.records:,} {self.account.unit}"
+
+    def facts(self) -> dict[str, list[str]]:
+        """Return the other facts for a reader, by label; those without any are left out."""
+        account = self.account
+        facts = {
+            "columns:": [_listed([f"{role}={column}" for role, column in account.columns.items()])],
+            "unused columns:": [_listed(account.unused)],
+            "passed over": list(_reasons(account.odd)),
+            "mended": list(_reasons(account.mended)),
+            "left out": [f"{n:,}: {reason}" for reason, n in account.skipped.items()],
+            "": account.notes[:MOST_LISTED],
+        }
+        return {label: found for label, found in facts.items() if any(found)}
 
     def content(self) -> dict[str, Any]:
         """Return the account as values that JSON can hold."""
@@ -147,12 +158,9 @@ class Group:
 def group(path: str, accounts: Sequence[tuple[str, Account]]) -> list[Group]:
     """Return the *accounts* of the files of the input *path*, each with the name of its file, by their kind."""
     kinds: dict[tuple[Any, ...], list[tuple[str, Account]]] = {}
-    for named in accounts:
-        kinds.setdefault(named[1].understood, []).append(named)
-    return [
-        Group(path, len(named), _sum(path, named)) if len(named) > 1 else Group(*_single(named[0]))
-        for named in kinds.values()
-    ]
+    for name, account in accounts:
+        kinds.setdefault(account.understood, []).append((name, account))
+    return [_group(path, named) for named in kinds.values()]
 
 
 def by_reason(passed: Iterable[PassedOver]) -> list[PassedOver]:
@@ -160,19 +168,21 @@ def by_reason(passed: Iterable[PassedOver]) -> list[PassedOver]:
     files: dict[str, list[str]] = {}
     for one in passed:
         files.setdefault(one.reason, []).append(one.path)
-    return [PassedOver(paths[0], reason, len(paths)) for reason, paths in files.items()]
+    return [PassedOver(_printable(paths[0]), reason, len(paths)) for reason, paths in files.items()]
 
 
-def _single(named: tuple[str, Account]) -> tuple[str, int, Account]:
-    name, account = named
-    return name, 1, account
+def _group(path: str, named: Sequence[tuple[str, Account]]) -> Group:
+    if len(named) > 1:
+        return Group(_printable(path), len(named), _sum(path, named))
+    (name, account), *_ = named
+    return Group(_printable(name), 1, account)
 
 
 def _sum(path: str, named: Sequence[tuple[str, Account]]) -> Account:
     first = named[0][1]
     total = Account(first.format, first.columns, first.unused, unit=first.unit)
     for name, account in named:
-        file = name.removeprefix(path).lstrip("/:")
+        file = _printable(name.removeprefix(path).lstrip("/"))
         total.records += account.records
         total.notes += [note for note in account.notes if note not in total.notes]
         for counted, added in ((total.odd, account.odd), (total.mended, account.mended)):
@@ -183,14 +193,21 @@ def _sum(path: str, named: Sequence[tuple[str, Account]]) -> Account:
     return total
 
 
+def _listed(names: Sequence[str]) -> str:
+    """Join *names* by commas, with a backslash before the commas in a name, as `--columns` takes them."""
+    more = [f"{len(names) - MOST_LISTED} more"] if len(names) > MOST_LISTED else []
+    return ", ".join([*(name.replace("\\", "\\\\").replace(",", "\\,") for name in names[:MOST_LISTED]), *more])
+
+
+def _printable(path: str) -> str:
+    """Return *path* with escapes for bytes that are not UTF-8: neither JSON nor a log can hold them."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _reasons(odds: Mapping[str, Odd]) -> Iterator[str]:
     for reason, odd in odds.items():
         more = ["..."] if len(odd.places) == MOST_PLACES < odd.n else []
         yield f"{odd.n:,}: {reason} ({', '.join([*odd.places, *more])})"
-
-
-def _listed(what: str, names: Sequence[str]) -> list[str]:
-    return _filled([f"{what}: {', '.join(names)}"]) if names else []
 
 
 def _filled(texts: Iterable[str]) -> list[str]:

@@ -28,6 +28,7 @@ from trainer.sources.chunked_files import (
     whole_lines,
     with_name,
 )
+from trainer.sources.columns import Columns
 from trainer.sources.delimited import Delimited, delimited_frames
 from trainer.sources.interactions import table_source
 from trainer.sources.source import NotData, Source
@@ -36,15 +37,19 @@ FORMAT_2K, FORMAT_360K = "HetRec 2011, Last.fm 2K", "Last.fm 360K"
 
 PLAYS_2K, ARTISTS_2K = "user_artists.dat", "artists.dat"
 HEADER_2K = ["userid", "artistid", "weight"]
-FORM_2K = Delimited("\t", 3, {"playlist": 0, "artist": 1, "count": 2}, header_lines=1)
+COLUMNS_2K = Columns(FORMAT_2K, ("userID", "artistID", "weight"), {"user": 0, "artist": 1, "count": 2})
+FORM_2K = Delimited("\t", 3, COLUMNS_2K.places, header_lines=1)
 
 PLAYS_360K = "usersha1-artmbid-artname-plays.tsv"
 NAMES_360K = (PLAYS_360K, f"{PLAYS_360K}.gz")
 NAMES = (PLAYS_2K, ARTISTS_2K, *NAMES_360K)
 START_360K = b"usersha1-"  # of the names of the files of the collection
 LINE_360K = re.compile(rb"^[0-9a-fA-F]{40}\t[^\t\n]*\t[^\n]*\t[0-9]+\r?$", re.MULTILINE)
+COLUMNS_360K = Columns(
+    FORMAT_360K, ("usersha1", "artmbid", "artname", "plays"), {"user": 0, "artist": 1, "artist_name": 2, "count": 3}
+)
 LINES_TO_RECOGNISE = 20
-MOST_MALFORMED = 0.01
+MALFORMED_360K = "no line of a user's 40 hex digits, an id, an artist and plays"
 TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
 
 
@@ -90,14 +95,18 @@ def _source_2k(head: Head) -> Source:
     names = with_name(path, ARTISTS_2K)
     if not names.is_file():
         raise BadInput(f"cannot read {path}: {names} is missing. It holds the names of the artists.")
+    account = _account(COLUMNS_2K)
     return table_source(
-        path, lambda size: _frames_2k(chunks(path, size), names.read_bytes(), str(path)), Account(FORMAT_2K)
+        path,
+        lambda size: _frames_2k(chunks(path, size), names.read_bytes(), str(path), account),
+        COLUMNS_2K,
+        account,
     )
 
 
-def _frames_2k(plays: Chunks, artists: bytes, name: str) -> Frames:
+def _frames_2k(plays: Chunks, artists: bytes, name: str, account: Account) -> Frames:
     names = _names_2k(artists)
-    for frame, size in delimited_frames(plays, FORM_2K, name):
+    for frame, size in delimited_frames(plays, FORM_2K, name, account):
         yield frame.join(names, on="artist", how="left", maintain_order="left").fill_null(""), size
 
 
@@ -121,8 +130,14 @@ def _header(text: bytes) -> list[str]:
 
 
 def _source_360k(path: FilePath, open_chunks: Callable[[FilePath, int], Chunks] = chunks) -> Source:
-    account = Account(FORMAT_360K)
-    return table_source(path, lambda size: _frames_360k(open_chunks(path, size), str(path), account), account)
+    account = _account(COLUMNS_360K)
+    return table_source(
+        path, lambda size: _frames_360k(open_chunks(path, size), str(path), account), COLUMNS_360K, account
+    )
+
+
+def _account(columns: Columns) -> Account:
+    return Account(columns.format, columns.roles)
 
 
 def _is_tar(head: Head) -> bool:
@@ -143,33 +158,18 @@ def _tar_chunks(path: FilePath, size: int) -> Iterator[tuple[bytes, int]]:
 
 
 def _frames_360k(chunks_: Chunks, name: str, account: Account) -> Frames:
-    """
-    Yield the rows of the usable lines, and count the others in the account.
-
-    Raises:
-        BadInput: more than one line in a hundred is malformed.
-    """
-    lines = malformed = nameless = 0
-    first = ""
+    """Yield the rows of the usable lines, and count the others in the account."""
     for block, size in whole_lines(chunks_, name):
-        frame = _fields_360k(block)
-        good, named = frame["good"], (frame["artist"] != "") | (frame["artist_name"] != "")
-        if not (first or good.all()):
-            place = int((~good).arg_max() or 0)
-            first = f"line {lines + place + 1:,}, {frame['line'][place][:80]!r}"
-        lines += frame.height
-        malformed += int((~good).sum())
-        nameless += int((good & ~named).sum())
-        yield frame.filter(good & named).drop("good", "line"), size
-    if malformed > MOST_MALFORMED * lines:
-        raise BadInput(
-            f"cannot read {name}: {malformed:,} of {lines:,} lines are malformed, the first at {first}. "
-            f"A line has a user's 40 hex digits, an id, an artist and plays, with tabs between."
-        )
-    if malformed:
-        account.notes.append(f"passed over {malformed:,} malformed line{'s' * (malformed > 1)}, the first at {first}")
-    if nameless:
-        account.notes.append(f"passed over {nameless:,} line{'s' * (nameless > 1)} without an artist")
+        first = account.records + 1
+        frame = _fields_360k(block).with_row_index("row", first)
+        odd = frame.filter(~pl.col("good"))
+        if odd.height:
+            account.pass_over(MALFORMED_360K, f"line {odd['row'][0]:,}", odd.height)
+        nameless = pl.col("good") & (pl.col("artist") == "") & (pl.col("artist_name") == "")
+        account.skip("no artist", frame.filter(nameless).height)
+        kept = frame.filter(pl.col("good") & ~nameless).drop("good", "line")
+        account.records += frame.height - kept.height
+        yield kept, size
 
 
 def _fields_360k(block: bytes) -> pl.DataFrame:
@@ -178,7 +178,7 @@ def _fields_360k(block: bytes) -> pl.DataFrame:
         frame = pl.read_lines(io.BytesIO(block), name="line")
     except POLARS_ERRORS:
         frame = pl.read_lines(io.BytesIO(block.decode("utf-8", errors="replace").encode()), name="line")
-    fields = pl.col("line").str.splitn("\t", 4).struct.rename_fields(["playlist", "artist", "artist_name", "count"])
+    fields = pl.col("line").str.splitn("\t", 4).struct.rename_fields(["user", "artist", "artist_name", "count"])
     frame = frame.with_columns(fields.alias("fields")).unnest("fields").fill_null("")
     # Names may hold tabs: the last field alone is the plays.
     tab = pl.col("count").str.contains("\t", literal=True)
@@ -188,5 +188,5 @@ def _fields_360k(block: bytes) -> pl.DataFrame:
         pl.when(tab).then(pl.col("artist_name") + " " + rest).otherwise(pl.col("artist_name")).alias("artist_name"),
         pl.when(tab).then(plays).otherwise(pl.col("count")).alias("count"),
     )
-    good = pl.col("playlist").str.contains("^[0-9a-fA-F]{40}$") & pl.col("count").str.contains("^[0-9]+$")
+    good = pl.col("user").str.contains("^[0-9a-fA-F]{40}$") & pl.col("count").str.contains("^[0-9]+$")
     return frame.with_columns(good.alias("good"))

@@ -195,7 +195,7 @@ def test_wrong_columns_of_the_last_input_are_reported_before_the_first_is_read(t
 def test_an_unknown_role_is_refused_for_any_input(tmp_path: Path):
     (tmp_path / "s.json").write_text(SLICE)
 
-    with pytest.raises(BadInput, match=r"'song'.*playlist, track, "):
+    with pytest.raises(BadInput, match=r"'song'.*playlist, user, track, "):
         list(read([tmp_path / "s.json"], ReadOptions({"song": "x"})))
 
 
@@ -224,6 +224,17 @@ def test_progress_ends_at_the_size_of_the_inputs(tmp_path: Path, capsys: pytest.
     total = sum(path.stat().st_size for path in paths) / 1000
     assert batches > 6
     assert f"100% {total:.2f}k/{total:.2f}k" in capsys.readouterr().err
+
+
+def test_of_very_many_kinds_of_files_some_are_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for number in range(25):
+        (tmp_path / f"a{number}.{'csv' if number % 2 else 'jsonl'}").write_text(LINES if number % 2 == 0 else CSV)
+
+    list(read(sorted(tmp_path.iterdir())))
+
+    said = capsys.readouterr().err
+    assert said.count(f"{tmp_path}/a") == 20
+    assert "5 more kinds of input are in the manifest" in said
 
 
 class Terminal(io.StringIO):
