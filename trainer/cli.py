@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import TypeAlias, get_args
 
 from service.engine import EngineError, Manifest, ModelError, Store, StoreBusy, Weighting
-from trainer.config import FULL, HELP, PROFILES, TOLERANCE, Configs, TrainingConfig, read_config
+from trainer.config import (
+    FULL,
+    HELP,
+    MAX_ODD,
+    MIN_PLAYED_S,
+    PROFILES,
+    TOLERANCE,
+    Configs,
+    ReadOptions,
+    TrainingConfig,
+    read_config,
+)
 from trainer.errors import BadConfig, NotPublished, TrainerError
 
 # The commands that train import their modules when they run, so that a rollback starts quickly.
@@ -169,7 +180,21 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         "--columns",
         type=_columns,
         metavar="ROLE=NAME,...",
-        help="names of table columns by role, such as playlist=user,track=song,count=plays",
+        help="names or numbers of table columns by role, such as playlist=who,track=song,count=3; position= is none",
+    )
+    command.add_argument(
+        "--max-odd",
+        type=_between(float, 0, 1),
+        default=MAX_ODD,
+        metavar="SHARE",
+        help="accepted share of odd records, which are passed over (default: %(default)s)",
+    )
+    command.add_argument(
+        "--min-played",
+        type=_between(float, 0, 86_400),
+        default=MIN_PLAYED_S,
+        metavar="SECONDS",
+        help="length from which a listen counts, in histories that tell it (default: %(default)g)",
     )
 
 
@@ -221,10 +246,16 @@ def _grid(text: str) -> tuple[str, list[float | str]]:
 
 
 def _columns(text: str) -> dict[str, str]:
-    pairs = [pair.partition("=") for pair in text.split(",")]
-    if not all(role and name for role, _, name in pairs):
-        raise argparse.ArgumentTypeError(f"{text!r} is not like playlist=user,track=song")
-    return {role.strip(): name for role, _, name in pairs}
+    from trainer.sources.columns import parse_columns
+
+    try:
+        return parse_columns(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _read_options(options: argparse.Namespace) -> ReadOptions:
+    return ReadOptions(options.columns or {}, options.max_odd, options.min_played)
 
 
 def _given(options: argparse.Namespace) -> dict[str, float | str]:
@@ -248,7 +279,7 @@ def _train(options: argparse.Namespace) -> None:
         force=options.force,
         baselines=not options.no_baselines,
         tolerance=options.tolerance,
-        columns=options.columns,
+        reading=_read_options(options),
     )
     print(pipeline.train(options.data, options.models, _configs(options), plan).version)
 
@@ -256,7 +287,7 @@ def _train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from trainer import pipeline
 
-    print(pipeline.evaluate(options.data, _configs(options), options.out, options.columns))
+    print(pipeline.evaluate(options.data, _configs(options), options.out, _read_options(options)))
 
 
 def _tune(options: argparse.Namespace) -> None:
@@ -268,7 +299,7 @@ def _tune(options: argparse.Namespace) -> None:
         raise BadConfig("two --grid options have the same name; list all its values in one")
     unlimited = options.trials is None and options.minutes is None and not grid
     budget = Budget(DEFAULT_TRIALS if unlimited else options.trials, options.minutes)
-    arguments = (list(_given(options)), grid, budget, options.study, options.out, options.columns)
+    arguments = (list(_given(options)), grid, budget, options.study, options.out, _read_options(options))
     print(pipeline.tune_numbers(options.data, _configs(options), *arguments))
     print(f"the best numbers are in {options.out}: train with --config {options.out}", file=sys.stderr)
 

@@ -15,7 +15,32 @@ from trainer.errors import BadConfig
 # The fall of NDCG or R-precision that the gate accepts by default, as a share.
 TOLERANCE = 0.02
 
+# The share of odd records in an input that is accepted by default.
+MAX_ODD = 0.01
+
+# Seconds from which a listen counts by default, as Spotify counts streams.
+MIN_PLAYED_S = 30.0
+
 MOST = 1e6  # far beyond any use, and far below the limit of float32
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """
+    The options of reading that hold for all inputs of a run.
+
+    Attributes:
+        columns: in tables, the column for a role (see `columns.NAMES`); other roles are found by name.
+        max_odd: share of the records of an input that may be odd, 0 to 1. Odd records are passed over.
+        min_played_s: seconds from which a listen counts, in histories that tell its length.
+    """
+
+    columns: Mapping[str, str] = Field(default_factory=dict)
+    max_odd: float = MAX_ODD
+    min_played_s: float = MIN_PLAYED_S
+
+
+DEFAULTS = ReadOptions()
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))

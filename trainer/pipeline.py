@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from service.engine import (
     write_text,
 )
 from trainer.challenge import read_challenge, write_challenge, write_submission
-from trainer.config import TOLERANCE, Configs, TrainingConfig, profile_of
+from trainer.config import DEFAULTS, TOLERANCE, Configs, ReadOptions, TrainingConfig, profile_of
 from trainer.dataset import Dataset, build_dataset
 from trainer.dataset.dataset import Bools
 from trainer.errors import BadInput, NotPublished
@@ -57,7 +57,7 @@ class Plan:
         force: whether the version is published whatever the verdict.
         baselines: whether the evaluation includes the baselines.
         tolerance: the relative fall of NDCG or R-precision that is accepted.
-        columns: the names of table columns, by role.
+        reading: the options of reading.
     """
 
     hold_out: bool = True
@@ -66,7 +66,7 @@ class Plan:
     force: bool = False
     baselines: bool = True
     tolerance: float = TOLERANCE
-    columns: Mapping[str, str] | None = None
+    reading: ReadOptions = DEFAULTS
 
 
 def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Plan()) -> Manifest:
@@ -89,12 +89,12 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
     with store.writing():
         stopwatch, version = Stopwatch(), new_version()
         with stopwatch.step("reading"):
-            dataset = _read(paths, plan.columns)
+            dataset = _read(paths, plan.reading)
         config = configs.for_data(dataset.listening)
         held_out = hold_out(dataset) if plan.hold_out else np.zeros(len(dataset), bool)
         with _current(store) as published, store.staging(version) as staged:
             start = find_start(published, dataset, held_out) if plan.warm else None
-            inputs = {"inputs": [str(path) for path in paths], "columns": dict(plan.columns or {})}
+            inputs = dataset.understood() | {"columns": dict(plan.reading.columns)}
             fit_and_write(dataset.select(~held_out), staged, version, config, inputs, start, stopwatch)
             gate = (config.seed, plan.tolerance, plan.baselines, stopwatch)
             outcome = judge(staged, published, dataset, held_out, *gate)
@@ -119,7 +119,7 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
 
 
 def evaluate(
-    paths: Sequence[Path], configs: Configs, out: Path | None = None, columns: Mapping[str, str] | None = None
+    paths: Sequence[Path], configs: Configs, out: Path | None = None, reading: ReadOptions = DEFAULTS
 ) -> Evaluation:
     """
     Compare Segue with the baselines on held-out playlists, by the protocol of RecSys Challenge 2018.
@@ -130,7 +130,7 @@ def evaluate(
         paths: the data.
         configs: the numbers of Segue's training run.
         out: a directory for `challenge_set.json`, `answers.json` and Segue's `submission.csv`; None for no files.
-        columns: the names of table columns, by role.
+        reading: the options of reading.
 
     Raises:
         TrainerError: the data cannot be read or contain too few playlists.
@@ -138,7 +138,7 @@ def evaluate(
     """
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    dataset = _read(paths, columns)
+    dataset = _read(paths, reading)
     config = configs.for_data(dataset.listening)
     if dataset.listening and out is not None:
         raise BadInput("--out needs playlists, and these data are listening histories; leave it out")
@@ -159,7 +159,7 @@ def tune_numbers(
     budget: Budget,
     study: Path,
     out: Path,
-    columns: Mapping[str, str] | None = None,
+    reading: ReadOptions = DEFAULTS,
 ) -> str:
     """
     Search for the best numbers for the data of *paths*; see `tune`.
@@ -169,7 +169,7 @@ def tune_numbers(
         OSError: *study* or *out* cannot be written to.
     """
     _check_writable(out)
-    dataset = _read(paths, columns)
+    dataset = _read(paths, reading)
     return tune(dataset, configs.for_data(dataset.listening), fixed, grid, budget, study, out)
 
 
@@ -202,8 +202,9 @@ def _check_writable(path: Path) -> None:
     probe.unlink()
 
 
-def _read(paths: Sequence[Path], columns: Mapping[str, str] | None) -> Dataset:
-    dataset = build_dataset(read(paths, columns))
+def _read(paths: Sequence[Path], reading: ReadOptions) -> Dataset:
+    found = read(paths, reading)
+    dataset = replace(build_dataset(found), inputs=found.groups, passed_over=found.passed)
     vocabulary = dataset.vocabulary
     say(
         f"{len(dataset):,} {'listeners' if dataset.listening else 'playlists'}, {len(vocabulary.track_ids):,} tracks, "
@@ -211,6 +212,8 @@ def _read(paths: Sequence[Path], columns: Mapping[str, str] | None) -> Dataset:
     )
     if dataset.empty_playlists:
         say(f"skipped {dataset.empty_playlists:,} playlists without tracks")
+    if dataset.repeated_playlists:
+        say(f"skipped {dataset.repeated_playlists:,} playlists that repeat an earlier one: same id, title and tracks")
     if dataset.repeated_ids:
         say(f"{dataset.repeated_ids:,} playlists have the id of an earlier one; each counts as a playlist of its own")
     return dataset

@@ -32,6 +32,7 @@ from service.engine.features import (
 )
 from service.engine.files import write_array, write_text
 from service.engine.foldin import fold_in, gram_matrix
+from service.engine.ids import bare_id
 from service.engine.items import KINDS, Artist, CountedArtist, Item, Kind, ScoredArtist, ScoredItem, ScoredTrack, Track
 from service.engine.manifest import FORMAT_VERSION, Manifest, Shape
 from service.engine.recommender import Options, Recommendation, Recommender
@@ -80,6 +81,7 @@ __all__ = [
     "Weighting",
     "Weights",
     "amend_version",
+    "bare_id",
     "fold_in",
     "gram_matrix",
     "new_version",

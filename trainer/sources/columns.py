@@ -1,127 +1,206 @@
 """The roles of the columns of a table, found by their names or given by --columns."""
 
-import re
+import csv
+import shlex
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from dataclasses import dataclass
 
 from trainer.errors import BadInput
+from trainer.sources.headers import BARE, NAME, NAMES, TITLE, Format, known_format, plain
 from trainer.sources.source import NotData
 
-# Names of columns by role, in lower case, without spaces, dashes and underscores.
-NAMES: dict[str, tuple[str, ...]] = {
-    "playlist": tuple(
-        "playlist playlistid playlisturi pid user userid username listener listenerid session sessionid".split()
-    ),
-    "track": tuple(
-        "track trackid trackuri trackmbid song songid songuri item itemid itemuri recording recordingid "
-        "recordingmbid".split()
-    ),
-    "track_name": ("trackname", "tracktitle", "songname", "songtitle", "itemname", "recordingname"),
-    "artist": ("artist", "artistid", "artisturi", "artistmbid", "artmbid"),
-    "artist_name": ("artistname", "artname"),
-    "title": ("playlistname", "playlisttitle"),
-    "count": tuple("count counts plays playcount listens listencount scrobbles timesplayed weight".split()),
-    "position": ("position", "pos", "trackposition", "trackpos", "trackno", "tracknumber"),
-}
-NUMBERS = ("count", "position")
-ITEMS = {"track", "artist", "artist_name"}
+# Roles that only the rows can tell: the track or its name, the title or the name of either.
+TRACK_OR_NAME, TITLE_OF_EITHER, NAME_OF_EITHER = "track_or_name", "title_of_either", "name_of_either"
+ROLE_SHOWN = {TRACK_OR_NAME: "track", TITLE_OF_EITHER: "title", NAME_OF_EITHER: "name"}
 
-# Names whose role depends on the other columns. TITLE_OF_EITHER marks titles whose owner only the rows can tell.
-NAME, TITLE = "name", "title"
-TITLE_OF_EITHER = "title_of_either"
+WHOSE = {"playlist", "user", "title"}
+ITEMS = {"track", "track_name", "artist", "artist_name", TRACK_OR_NAME}
+OFF = -1
+
+# All roles, in the order in which they are shown.
+ROLES = (*NAMES, TRACK_OR_NAME, TITLE_OF_EITHER, NAME_OF_EITHER)
 
 MOST_SHOWN = 40
 
 
-def check_roles(columns: Mapping[str, str] | None) -> None:
+@dataclass(frozen=True)
+class Columns:
+    """
+    The columns of a table and their roles.
+
+    Attributes:
+        format: name of the known format; "" if it is none.
+        names: the names of all columns, or their numbers if there is no header.
+        places: the place of the column for each role.
+        one_playlist: whether the file is one playlist, as no column tells playlists apart.
+    """
+
+    format: str
+    names: Sequence[str]
+    places: Mapping[str, int]
+    one_playlist: bool = False
+
+    @property
+    def read(self) -> dict[str, int]:
+        """The places of the columns to read; the times of listens are not needed."""
+        return {role: place for role, place in self.places.items() if role != "time"}
+
+    @property
+    def listens(self) -> bool:
+        """True if each row is one listen of a listener: it has a time, and neither a playlist nor a count."""
+        return {"user", "time"} <= set(self.places) and not {"playlist", "title", "count"} & set(self.places)
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The name of the column for each role."""
+        return {ROLE_SHOWN.get(role, role): self.names[place] for role, place in self.places.items()}
+
+    @property
+    def unused(self) -> list[str]:
+        """The names of the columns without a role."""
+        return [name for place, name in enumerate(self.names) if place not in self.places.values()]
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    r"""
+    Parse the value of --columns: pairs of a role and a column, such as `playlist=user,track=song`.
+
+    A column without a name switches its role off. `\,` stands for a comma, `\\` for a backslash.
+
+    Raises:
+        ValueError: a part of *text* is not such a pair.
+    """
+    try:
+        parts = next(csv.reader([text], quoting=csv.QUOTE_NONE, escapechar="\\", strict=True), [])
+    except csv.Error:
+        parts = []
+    pairs = [part.partition("=") for part in parts]
+    if not pairs or not all(role.strip() and equals for role, equals, _ in pairs):
+        raise ValueError(f"{text!r} is not like playlist=user,track=song")
+    return {role.strip(): column.strip() for role, _, column in pairs}
+
+
+def option(**columns: str) -> str:
+    """Return the option --columns that gives *columns* by role, quoted for a shell."""
+    parts = [f"{role}={column}".replace("\\", "\\\\").replace(",", "\\,") for role, column in columns.items()]
+    return f"--columns {shlex.quote(','.join(parts))}"
+
+
+def check_roles(columns: Mapping[str, str]) -> None:
     """
     Raises:
         BadInput: *columns* names an unknown role.
     """
-    for role in columns or ():
+    for role in columns:
         if role not in NAMES:
             raise BadInput(f"--columns has no role {role!r}. Use {', '.join(NAMES)}, as in playlist=user,track=song.")
 
 
-def find_roles(names: Sequence[str], columns: Mapping[str, str] | None, file: str) -> dict[str, int]:
+def find_columns(names: Sequence[str], given: Mapping[str, str], file: str) -> Columns:
     """
     Find the columns of use.
 
     Args:
         names: the names of all columns of a table.
-        columns: the column for a role; these roles are not guessed.
+        given: the column for a role, by name or by number from 1 on; these roles are not guessed. "" switches one off.
         file: path of the table, for messages.
 
-    Returns:
-        The place of the column for each role.
-
     Raises:
-        NotData: a column of *columns*, or one that every table needs, is missing.
-        BadInput: *columns* names an unknown role, two columns fit one role, or two have one name.
+        NotData: a column of *given*, or one that every table needs, is missing.
+        BadInput: *given* names an unknown role, two columns fit one role, or two have one name.
     """
-    check_roles(columns)
-    names = [name.strip() for name in names]
+    check_roles(given)
+    names = [name.strip(' \t\r"\ufeff\u200b') for name in names]
+    format_ = known_format(names)
     try:
-        roles = _given(names, columns or {})
-        for role, known in NAMES.items():
-            _add(roles, role, known, names)
-        if "track" in roles:
-            _add(roles, "track_name", (NAME,), names)
-        _add(roles, _role_of_title(roles), (TITLE,), names)
-        _check_complete(names, roles)
+        places = _places(names, given, format_)
+        one_playlist = not WHOSE & set(places) and (
+            given.get("playlist") == "" or bool(format_ and format_.one_playlist)
+        )
+        _check_complete(names, places, one_playlist)
+        _check_repeated(names, places)
     except BadInput as error:
         raise type(error)(f"cannot read {file}: {error}") from None
-    return roles
+    return Columns(format_.name if format_ else "", names, places, one_playlist)
 
 
-def _given(names: Sequence[str], columns: Mapping[str, str]) -> dict[str, int]:
-    repeated = sorted({name for name in names if name and names.count(name) > 1})
-    if repeated:
-        raise BadInput(f"it has more than one column {repeated[0]!r}. Rename one of them. {_listed(names)}")
-    for role, column in columns.items():
-        if column.strip() not in names:
-            raise NotData(f"it has no column {column!r} for the {role}. {_listed(names)} Correct --columns {role}=...")
-    return {role: names.index(column.strip()) for role, column in columns.items()}
+def _places(names: Sequence[str], given: Mapping[str, str], format_: Format | None) -> dict[str, int]:
+    places = {role: _place(role, column, names) for role, column in given.items()}
+    for role, column in format_.roles if format_ else ():
+        _add(places, role, [column], names)
+    for role, usual in NAMES.items():
+        _add(places, role, [name for name in usual if name not in BARE], names)
+    for role, other in (("playlist", "title"), ("user", ""), ("track", "track_name"), ("artist", "artist_name")):
+        bare = [name for name in NAMES[role] if name in BARE]
+        _add(places, other if other and role in places else role, bare, names)
+    _add(places, _role_of_name(places), NAME, names)
+    _add(places, _role_of_title(places), TITLE, names)
+    settled = _settled({role: place for role, place in places.items() if place != OFF}, names, given)
+    return {role: settled[role] for role in ROLES if role in settled}
 
 
-def _add(roles: dict[str, int], role: str, known: Sequence[str], names: Sequence[str]) -> None:
+def _place(role: str, column: str, names: Sequence[str]) -> int:
+    if not column:
+        return OFF
+    if column in names:
+        return names.index(column)
+    if column.isdecimal() and 0 < int(column) <= len(names):
+        return int(column) - 1
+    raise NotData(f"it has no column {column!r} for the {role}. {listed(names)} Correct --columns {role}=...")
+
+
+def _add(places: dict[str, int], role: str, known: Sequence[str], names: Sequence[str]) -> None:
     """Give *role*, if it is free, to the column that has one of the *known* names and no role yet."""
-    taken = set(roles.values())
-    fitting = [place for place, name in enumerate(names) if place not in taken and _plain(name) in known]
-    if role in roles or not fitting:
+    taken = set(places.values())
+    fitting = [place for place, name in enumerate(names) if place not in taken and plain(name) in known]
+    if role in places or not fitting:
         return
-    if len(fitting) > 1:
+    if len(fitting) > 1 and role != "user":
+        options = " or ".join(option(**{role: names[place]}) for place in fitting)
         several = " and ".join(repr(names[place]) for place in fitting)
-        raise BadInput(
-            f"it has {len(fitting)} columns for the {role}, {several}. "
-            f"Choose one, as in --columns {role}={names[fitting[0]]}. {_listed(names)}"
-        )
-    roles[role] = fitting[0]
+        raise BadInput(f"it has {len(fitting)} columns for the {role}, {several}. Choose one: {options}.")
+    places[role] = fitting[0]
 
 
-def _role_of_title(roles: Mapping[str, int]) -> str:
+def _role_of_name(places: Mapping[str, int]) -> str:
+    """Return the role of a column named `name`: the track's name, unless it may be the artist's."""
+    return "track_name" if {"track", "artist_name"} & set(places) else NAME_OF_EITHER
+
+
+def _role_of_title(places: Mapping[str, int]) -> str:
     """Return the role of a column named `title`: the title that no other column has."""
-    if "title" in roles:
+    if "title" in places:
         return "track_name"
-    return "title" if "track_name" in roles else TITLE_OF_EITHER
+    return "title" if "track_name" in places else TITLE_OF_EITHER
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name).lower()
+def _settled(places: dict[str, int], names: Sequence[str], given: Mapping[str, str]) -> dict[str, int]:
+    """Leave to the rows what they alone can tell, and drop a listener where playlists have ids."""
+    if "track" in places and not {"track", "track_name"} & set(given) and "track_name" not in places:
+        bare = plain(names[places["track"]]) in BARE
+        places = {TRACK_OR_NAME if bare and role == "track" else role: place for role, place in places.items()}
+    is_id = "playlist" in places and ("playlist" in given or plain(names[places["playlist"]]) not in BARE)
+    return {role: place for role, place in places.items() if role != "user" or "user" in given or not is_id}
 
 
-def _check_complete(names: Sequence[str], roles: Mapping[str, int]) -> None:
-    """Raise NotData if there is no playlist, or neither track nor artist; propose a --columns of unused columns."""
-    wanted = [role for role in ("playlist", "track") if role == "playlist" or not ITEMS & set(roles)]
-    missing = [role for role in wanted if role not in roles]
-    if not missing:
-        return
-    free = [name for place, name in enumerate(names) if name and place not in roles.values()]
-    fix = ",".join(f"{role}={name}" for role, name in zip_longest(missing, free[: len(missing)], fillvalue="..."))
-    what = " and none for the ".join("track or the artist" if role == "track" else role for role in missing)
-    raise NotData(f"it has no column for the {what}. {_listed(names)} Name the columns, as in --columns {fix}.")
+def _check_complete(names: Sequence[str], places: Mapping[str, int], one_playlist: bool) -> None:
+    """Raise NotData if there is no playlist, or neither track nor artist."""
+    missing = [] if WHOSE & set(places) or one_playlist else ["playlist or the user"]
+    missing += [] if ITEMS & set(places) else ["track or the artist"]
+    if missing:
+        what = " and none for the ".join(missing)
+        raise NotData(
+            f"it has no column for the {what}. {listed(names)} Name the columns, as in --columns playlist=...,track=..."
+        )
 
 
-def _listed(names: Sequence[str]) -> str:
+def _check_repeated(names: Sequence[str], places: Mapping[str, int]) -> None:
+    for place in places.values():
+        if names.count(names[place]) > 1:
+            raise BadInput(f"it has more than one column {names[place]!r}. Rename one of them. {listed(names)}")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return a sentence that lists *names*."""
     shown = [" ".join(name.split()) or "(no name)" for name in names[:MOST_SHOWN]]
     return f"The columns are {', '.join(shown)}{', ...' if len(names) > MOST_SHOWN else ''}."

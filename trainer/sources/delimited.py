@@ -2,12 +2,15 @@
 Tables as delimited text: CSV, TSV and the like.
 
 Polars parses every block whose quotes and delimiters are consistent. The rest goes to Python's csv module, which is
-ten times slower but knows the number of each row and decides what is an error.
+ten times slower but knows the number of each row and decides which rows are odd.
 """
 
 import csv
+import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import Literal
 
@@ -15,12 +18,20 @@ import numpy as np
 import polars as pl
 
 from trainer.errors import BadInput
+from trainer.sources.account import Account
 from trainer.sources.chunked_files import POLARS_ERRORS, Chunks, Frames, Head, whole_lines
-from trainer.sources.columns import find_roles
+from trainer.sources.columns import Columns, find_columns
+from trainer.sources.headers import DATA, NAME, NAMES, SHAPES, TITLE, plain
 from trainer.sources.source import NotData
 
 DELIMITERS = (",", "\t", ";", "|")
 CAREFUL_ROWS = 250_000
+SAMPLE_LINES = 20
+NOT_UTF8 = "not UTF-8, convert the file"
+KNOWN_NAMES = frozenset((*NAME, *TITLE, *(name for names in NAMES.values() for name in names)))
+
+# The first line of a file that a spreadsheet program wrote for its own sake.
+SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -44,15 +55,10 @@ class Delimited:
     def quoted(self) -> bool:
         return self.delimiter != "\t"
 
-    @property
-    def remedy(self) -> str:
-        """Advice for a row with too few or too many fields."""
-        return f"Quote fields that contain {self.delimiter!r}." if self.quoted else "Remove tabs from the fields."
 
-
-def find_form(head: Head, columns: Mapping[str, str] | None) -> Delimited:
+def find_form(head: Head, given: Mapping[str, str]) -> tuple[Delimited, Columns]:
     """
-    Find the form of a file by its header.
+    Find the form and the columns of a file by its first lines.
 
     Raises:
         NotData: there is no header, or it lacks the columns of a table.
@@ -62,47 +68,69 @@ def find_form(head: Head, columns: Mapping[str, str] | None) -> Delimited:
     text = head.text.lstrip(b"\r\n")
     if b"\n" not in text and b"\r" in text.strip():
         raise BadInput(f"cannot read {head.path}: its lines end in carriage returns alone. Convert them to newlines.")
-    header_lines = 1 + head.text[: len(head.text) - len(text)].count(b"\n")
-    try:
-        header = text.partition(b"\n")[0].decode("utf-8").rstrip("\r")
-    except UnicodeDecodeError:
-        raise NotData(f"cannot read {head.path}: its header is not UTF-8. Convert the file to UTF-8.") from None
-    delimiter, names = _sniff(header)
-    return Delimited(delimiter, len(names), find_roles(names, columns, str(head.path)), header_lines)
+    if not _is_utf8(text.partition(b"\n")[0].decode("utf-8", errors="surrogateescape")):
+        raise NotData(f"cannot read {head.path}: its header is not UTF-8. Convert the file to UTF-8.")
+    lines = text.decode("utf-8", errors="replace").split("\n", SAMPLE_LINES)
+    said = SEPARATOR.fullmatch(lines[0])
+    lines = [line.rstrip("\r") for line in lines[bool(said) : SAMPLE_LINES]]
+    delimiter = said[1] if said else _sniff(lines[0])
+    fields = [_split_line(line, delimiter) for line in lines if line]
+    columns, has_header = _find_columns(fields, given, str(head.path))
+    skipped = head.text[: len(head.text) - len(text)].count(b"\n") + bool(said) + has_header
+    return Delimited(delimiter, len(fields[0]), columns.read, skipped), columns
 
 
-def delimited_frames(chunks: Chunks, form: Delimited, name: str) -> Frames:
+def delimited_frames(chunks: Chunks, form: Delimited, name: str, account: Account) -> Frames:
     """
-    Yield the rows of delimited text, columns named after their roles.
+    Yield the rows of delimited text, columns named after their roles; pass over the odd rows.
 
-    Raises:
-        BadInput: it is not UTF-8, its quotes do not pair up, or a row and the header differ in their number of fields.
+    Rows that were read one by one have their number in a column `row`.
     """
     blocks = _after_header(whole_lines(chunks, name, form.quoted), form.header_lines)
-    rows = 0
     for block, size in blocks:
         frame = _split(block, form)
-        if frame is None:
-            # After a misplaced quote, only the parser that met it can tell where a row ends.
-            doubtful = form.quoted and b'"' in block
-            careful = _read_carefully(chain([(block, size)], blocks if doubtful else ()), form, name, rows)
-        else:
-            careful = iter([(frame, size)])
-        for found, found_size in careful:
-            rows += found.height
-            yield found, found_size
+        if frame is not None:
+            yield frame, size
+            continue
+        # After a misplaced quote, only the parser that met it can tell where a row ends.
+        doubtful = form.quoted and b'"' in block
+        yield from _read_carefully(chain([(block, size)], blocks if doubtful else ()), form, account)
 
 
-def _sniff(header: str) -> tuple[str, list[str]]:
-    """Return the delimiter that splits *header* into most columns, and the columns."""
-    split = {delimiter: _split_line(header, delimiter) for delimiter in DELIMITERS}
-    delimiter = max(DELIMITERS, key=lambda candidate: len(split[candidate]))
-    return delimiter, split[delimiter]
+def _find_columns(fields: list[list[str]], given: Mapping[str, str], file: str) -> tuple[Columns, bool]:
+    """Return the columns of a file that begins with the *fields*, and whether it has a header."""
+    header = fields[0] if fields else []
+    numbers = [str(number) for number in range(1, len(header) + 1)]
+    by_number = any(column.isdecimal() and column not in header for column in given.values())
+    if by_number and not KNOWN_NAMES & set(map(plain, header)):
+        return find_columns(numbers, given, file), False
+    for shape in SHAPES:
+        if shape.fits(fields):
+            return Columns(shape.name, numbers, shape.roles), False
+    try:
+        return find_columns(header, given, file), True
+    except NotData:
+        if any(DATA.fullmatch(name.strip()) for name in header):
+            raise _no_header(header, file) from None
+        raise
+
+
+def _no_header(header: list[str], file: str) -> NotData:
+    shown = ", ".join(f"{number} {name.strip()[:40]!r}" for number, name in enumerate(header[:10], 1))
+    return NotData(
+        f"cannot read {file}: its first line looks like data, not like a header: {shown}. Add a header, "
+        f"or give the columns by number, as in --columns user=NUMBER,track=NUMBER."
+    )
+
+
+def _sniff(header: str) -> str:
+    """Return the delimiter that splits *header* into most columns."""
+    return max(DELIMITERS, key=lambda delimiter: len(_split_line(header, delimiter)))
 
 
 def _split_line(line: str, delimiter: str) -> list[str]:
     try:
-        return next(csv.reader([line], delimiter=delimiter), [])
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
     except csv.Error:
         return line.split(delimiter)
 
@@ -113,7 +141,7 @@ def _after_header(blocks: Iterator[tuple[bytes, int]], header_lines: int) -> Ite
             block = block.partition(b"\n")[2]
             header_lines -= 1
         if block:
-            yield block, size
+            yield re.sub(rb"\r\r+\n", b"\n", block) if b"\r\r\n" in block else block, size
 
 
 def _split(block: bytes, form: Delimited) -> pl.DataFrame | None:
@@ -160,52 +188,129 @@ def _count_delimiters(block: bytes, delimiter: str, quoted: bool) -> int | None:
 
 def _unquoted(frame: pl.DataFrame) -> pl.DataFrame:
     """Unquote tab-separated fields that are quoted as a whole; others keep their quotes, as in `12" mix`."""
-    whole = pl.all().str.contains(r'^"(?:[^"]|"")*"$')
-    bare = pl.all().str.slice(1, pl.all().str.len_chars().cast(pl.Int64) - 2).str.replace_all('""', '"', literal=True)
-    return frame.with_columns(pl.when(whole).then(bare).otherwise(pl.all()))
+    text = pl.col(pl.String)
+    whole = text.str.contains(r'^"(?:[^"]|"")*"$')
+    bare = text.str.slice(1, text.str.len_chars().cast(pl.Int64) - 2).str.replace_all('""', '"', literal=True)
+    return frame.with_columns(pl.when(whole).then(bare).otherwise(text))
 
 
-def _read_carefully(blocks: Chunks, form: Delimited, name: str, rows: int) -> Frames:
-    """Parse *blocks* with Python's csv module; *rows* rows were read before them."""
+def _read_carefully(blocks: Chunks, form: Delimited, account: Account) -> Frames:
+    """Parse *blocks* with Python's csv module."""
     sizes: list[int] = []
-    lines = _decoded_lines(blocks, sizes, name, rows)
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if form.quoted else csv.QUOTE_NONE
-    reader = csv.reader(lines, delimiter=form.delimiter, quoting=quoting, strict=True)
-    checked = _checked(reader, form, name, rows)
-    while found := list(islice(checked, CAREFUL_ROWS)):
-        frame = pl.DataFrame({role: [row[place] for row in found] for role, place in form.roles.items()})
+    rows = _sound_rows(_Lines(blocks, sizes), form, account)
+    while found := list(islice(rows, CAREFUL_ROWS)):
+        numbers = pl.Series([number for number, _ in found], dtype=pl.Int64)
+        texts = {role: [row[place] for _, row in found] for role, place in form.roles.items()}
+        frame = pl.DataFrame({**texts, "row": numbers})
         yield frame if form.quoted else _unquoted(frame), sum(sizes)
         sizes.clear()
 
 
-def _checked(reader: Iterator[list[str]], form: Delimited, name: str, rows: int) -> Iterator[list[str]]:
-    """Yield the rows of *reader* that are not blank lines."""
+class _Lines:
+    """
+    The lines of blocks, which can be read again from a line on.
+
+    Attributes:
+        taken: the lines since the last call of `mark`.
+    """
+
+    def __init__(self, blocks: Chunks, sizes: list[int]):
+        """Read *blocks*, and append the size of each to *sizes*."""
+        self._blocks, self._sizes = blocks, sizes
+        self._lines: deque[str] = deque()
+        self._source = self._decoded()
+        self.taken: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._lines.popleft() if self._lines else next(self._source)
+        self.taken.append(line)
+        return line
+
+    def mark(self) -> None:
+        self.taken = []
+
+    def go_back(self, n: int) -> None:
+        """Read the lines after the first *n* taken ones again."""
+        self._lines.extendleft(reversed(self.taken[n:]))
+        self.taken = self.taken[:n]
+
+    def _decoded(self) -> Iterator[str]:
+        for block, size in self._blocks:
+            self._sizes.append(size)
+            text = block.decode("utf-8", errors="surrogateescape")  # a bad byte spoils its row alone
+            yield from (f"{line}\n" for line in text.removesuffix("\n").split("\n"))
+
+
+def _sound_rows(lines: _Lines, form: Delimited, account: Account) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of the right form with their numbers; count the others as odd, except blank lines."""
+    number = account.records
+    for row, fault in _parsed(lines, form):
+        number += 1
+        if fault:
+            account.pass_over(fault, f"data row {number:,}")
+            account.records += 1
+        else:
+            yield number, row
+
+
+def _parsed(lines: _Lines, form: Delimited) -> Iterator[tuple[list[str], str]]:
+    """Yield each row and its fault, "" if it has none; after a fault, the next row begins in the next line."""
+    readers = _readers(lines, form)
+    while True:
+        lines.mark()
+        fault = ""
+        for reader in readers:
+            lines.go_back(0)
+            row, found = _next(reader, form)
+            if row is None:
+                return
+            if not found and (form.quoted or reader is readers[-1] or _has_newline(lines.taken, form)):
+                break
+            fault = fault or found
+        else:
+            lines.go_back(1)
+            yield [], fault
+            continue
+        if row:
+            yield row, ""
+
+
+def _has_newline(lines: list[str], form: Delimited) -> bool:
+    """Return True if *lines*, which are one row by their quotes, are not rows of their own between tabs."""
+    return any(line.count(form.delimiter) + 1 != form.width for line in lines)
+
+
+def _readers(lines: _Lines, form: Delimited) -> list[Iterator[list[str]]]:
+    """Return the readers to try on a row, one after the other."""
+    if form.quoted:
+        # The csv module takes blanks before quotes, but not after.
+        blanks = re.compile(rf'"[ \t]+(?=[{form.delimiter}\r\n])')
+        return [_reader(lines, form, True), _reader(map(partial(blanks.sub, '"'), lines), form, True)]
+    return [_reader(lines, form, True), _reader(lines, form, False)]
+
+
+def _reader(lines: Iterator[str], form: Delimited, quoted: bool) -> Iterator[list[str]]:
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    return csv.reader(lines, delimiter=form.delimiter, quoting=quoting, strict=True, skipinitialspace=quoted)
+
+
+def _next(reader: Iterator[list[str]], form: Delimited) -> tuple[list[str] | None, str]:
+    """Return the next row of *reader*, None after the last, and its fault."""
     try:
-        for row in filter(None, reader):
-            rows += 1
-            if len(row) != form.width:
-                raise BadInput(
-                    f"cannot read {name}: data row {rows:,} has {len(row)} field{'s' * (len(row) > 1)}, "
-                    f"the header has {form.width}. {form.remedy}"
-                )
-            yield row
+        row = next(reader, None)
     except csv.Error as error:
-        raise BadInput(
-            f"cannot read {name}: data row {rows + 1:,} is badly quoted ({error}). "
-            f"Quote whole fields, and double the quotes inside them."
-        ) from None
+        return [], f"bad quotes, {error}"
+    if row and len(row) != form.width:
+        return row, f"{len(row)} fields instead of {form.width}"
+    return row, "" if not row or _is_utf8("".join(row)) else NOT_UTF8
 
 
-def _decoded_lines(blocks: Chunks, sizes: list[int], name: str, rows: int) -> Iterator[str]:
-    """Yield the lines of *blocks*, and append the size of each block to *sizes*."""
-    for block, size in blocks:
-        sizes.append(size)
-        try:
-            text = block.decode("utf-8")
-        except UnicodeDecodeError as error:
-            row, bad = rows + block.count(b"\n", 0, error.start) + 1, block[error.start]
-            raise BadInput(
-                f"cannot read {name}: byte 0x{bad:02x} near data row {row:,} is not UTF-8. Convert the file to UTF-8."
-            ) from None
-        rows += block.count(b"\n")
-        yield from (f"{line}\n" for line in text.removesuffix("\n").split("\n"))
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,109 +1,39 @@
-"""
-Converts the rows of tables of any format into batches of interactions.
-
-Ids stay text: 007 is not 7.
-"""
+"""Converts the rows of tables of any format into batches of interactions."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from trainer.errors import BadInput
-from trainer.sources.chunked_files import Frames
-from trainer.sources.columns import NAMES, NUMBERS, TITLE_OF_EITHER
+from trainer.sources.account import Account
+from trainer.sources.chunked_files import FilePath, Frames, size_of
+from trainer.sources.columns import Columns
+from trainer.sources.rows import Rows
 from trainer.sources.source import Interactions, Source, SourceArtist, SourceTrack
 
 LARGEST_COUNT = 1e9
 
-# Notes on titles whose role was decided by the rows.
-TAKEN_FOR = {
-    "title": "the titles are taken for titles of playlists, as no playlist has several. "
-    "If they are titles of tracks, add --columns track_name=title",
-    "track_name": "the titles are taken for titles of tracks, as a playlist has several. "
-    "If they are titles of playlists, add --columns title=title",
-}
 
-
-def table_source(path: Path, frames: Callable[[int], Frames], notes: list[str] | None = None) -> Source:
+def table_source(path: FilePath, frames: Callable[[int], Frames], columns: Columns, account: Account) -> Source:
     """
     Return the table in *path* as a source.
 
     Args:
         path: the file.
         frames: yields the rows in blocks of about the given number of bytes, columns named after their roles.
-        notes: remarks that *frames* adds to.
+        columns: the columns of the table.
+        account: how it was understood; *frames* may add to it.
     """
-    name, notes = str(path), [] if notes is None else notes
-    return Source(name, path.stat().st_size, lambda size: _batches(frames(size), name, notes), notes)
 
+    def read(size: int) -> Iterator[Interactions]:
+        rows = Rows(path, columns, account)
+        for frame, taken in frames(size):
+            cleaned = rows.clean(frame) if frame.height else frame
+            if cleaned.height:
+                yield _interactions(cleaned, taken)
 
-def _batches(frames: Frames, name: str, notes: list[str]) -> Iterator[Interactions]:
-    rows = zeros = 0
-    for frame, size in _with_titles(frames, notes):
-        checked = _checked(frame, rows, name)
-        played = checked.filter(pl.col("count") > 0) if "count" in frame.columns else checked
-        rows += frame.height
-        zeros += frame.height - played.height
-        if not played.is_empty():
-            yield _interactions(played, size)
-    if zeros:
-        notes.append(f"passed over {zeros:,} row{'s' * (zeros > 1)} with a count of 0")
-
-
-def _with_titles(frames: Frames, notes: list[str]) -> Frames:
-    """Give titles of unknown role the role that the first rows suggest."""
-    role = ""
-    for frame, size in frames:
-        if TITLE_OF_EITHER in frame.columns and frame.height:
-            if not role:
-                role = _role_of_titles(frame)
-                notes.append(TAKEN_FOR[role])
-            frame = frame.rename({TITLE_OF_EITHER: role})
-        yield frame, size
-
-
-def _role_of_titles(frame: pl.DataFrame) -> str:
-    titled = frame.filter(pl.col(TITLE_OF_EITHER) != "").group_by("playlist")
-    several = titled.agg(pl.col(TITLE_OF_EITHER).n_unique() > 1)[TITLE_OF_EITHER].any()
-    return "track_name" if several else "title"
-
-
-def _checked(frame: pl.DataFrame, start: int, name: str) -> pl.DataFrame:
-    """Complete and check *frame*, which *start* rows come before: ids and other text as text, numbers as float64."""
-    missing = [role for role in NAMES if role not in (*NUMBERS, "playlist", "track", *frame.columns)]
-    frame = frame.with_columns(pl.lit("").alias(role) for role in missing).with_columns(_or("artist", "artist_name"))
-    for role in ("playlist", "track" if "track" in frame.columns else "artist"):
-        _check_ids(frame[role], start, name)
-    return frame.with_columns(_numbers(frame[role], start, name) for role in NUMBERS if role in frame.columns)
-
-
-def _or(role: str, other: str) -> pl.Expr:
-    return pl.when(pl.col(role) == "").then(pl.col(other)).otherwise(pl.col(role)).alias(role)
-
-
-def _check_ids(ids: pl.Series, start: int, name: str) -> None:
-    """Raise BadInput if one of *ids* is ''."""
-    empty = ids == ""
-    if empty.any():
-        row = start + int(empty.arg_max() or 0) + 1
-        raise BadInput(f"cannot read {name}: data row {row:,} has no {ids.name} id. Add one or remove the row.")
-
-
-def _numbers(column: pl.Series, start: int, name: str) -> pl.Series:
-    """Return *column* as float64; raise BadInput if a value is not a finite number, or a count is below 0."""
-    text = column.str.strip_chars() if column.dtype == pl.String else column
-    numbers = text.cast(pl.Float64, strict=False).fill_null(float("nan"))
-    good = numbers.is_finite() & ((numbers >= 0) if column.name == "count" else True)
-    if not good.all():
-        place = int((~good).arg_max() or 0)
-        wanted = "Write a number from 0 up." if column.name == "count" else "Write a number."
-        raise BadInput(
-            f"cannot read {name}: data row {start + place + 1:,} has the {column.name} {column[place]!r}. {wanted}"
-        )
-    return numbers
+    return Source(str(path), size_of(path), read, account)
 
 
 def _interactions(frame: pl.DataFrame, size: int) -> Interactions:
@@ -111,8 +41,9 @@ def _interactions(frame: pl.DataFrame, size: int) -> Interactions:
     attributes = ("track_name", "artist", "artist_name") if of_tracks else ("artist_name",)
     playlists, owners = _factorise(frame, "playlist", ("title",))
     items, rows = _factorise(frame, "track" if of_tracks else "artist", attributes)
-    counts, positions = (frame.get_column(role, default=None) for role in NUMBERS)
-    named = items.with_columns(_or("artist_name", "artist")).rows()
+    counts, positions = (frame.get_column(role, default=None) for role in ("count", "position"))
+    own = pl.when(pl.col("artist_name") == "").then(pl.col("artist")).otherwise(pl.col("artist_name"))
+    named = items.with_columns(own.alias("artist_name")).rows()
     return Interactions(
         playlist_ids=playlists["playlist"].to_list(),
         titles=playlists["title"].to_list(),

@@ -1,17 +1,28 @@
 """Tables as JSON lines: one object a row; keys without a role may hold anything."""
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 import polars as pl
 
-from trainer.errors import BadInput
-from trainer.sources.chunked_files import BYTE_ORDER_MARK, HEAD_BYTES, Chunks, Frames, Head, first_line, whole_lines
-from trainer.sources.columns import find_roles
+from trainer.sources.account import Account
+from trainer.sources.chunked_files import Chunks, Frames, Head, first_line, whole_lines
+from trainer.sources.columns import Columns, find_columns
+from trainer.sources.delimited import NOT_UTF8
+from trainer.sources.rows import LARGEST_WHOLE
+from trainer.sources.source import NotData
 
 HEAD_LINES = 1000
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+# One half of a pair that stands for a letter, such as an emoji that was cut in two; it costs that letter.
+HALF_LETTER = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F][0-9a-fA-F])\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+REPLACED = rb"\\ufffd"
 
 Cell = str | int | float | None
 
@@ -32,71 +43,74 @@ def is_json_lines(text: bytes, named_so: bool) -> bool:
     return "playlists" not in first and (named_so or rest.lstrip().startswith(b"{"))
 
 
-def find_keys(head: Head, columns: Mapping[str, str] | None) -> dict[str, str]:
+def find_keys(head: Head, given: Mapping[str, str]) -> Columns:
     """
-    Find the key for each role in the first lines.
+    Find the keys in the first lines.
 
     Raises:
         NotData: there are no lines, or their keys are not those of a table.
-        BadInput: a line is not an object, or two keys fit one role.
+        BadInput: two keys fit one role.
     """
     head.check_not_empty("One JSON object a line")
     lines = [line for line in head.text.split(b"\n") if line.strip()][:HEAD_LINES]
-    if len(head.text) >= HEAD_BYTES - len(BYTE_ORDER_MARK) and len(lines) > 1:
-        lines.pop()  # it may be broken off
     keys: dict[str, None] = {}
-    for row, line in enumerate(lines, 1):
-        try:
-            keys.update(dict.fromkeys(msgspec.json.decode(line, type=dict[str, msgspec.Raw])))
-        except MALFORMED as error:
-            raise _bad_row(str(head.path), row, error) from None
-    names = list(keys)
-    return {role: names[place] for role, place in find_roles(names, columns, str(head.path)).items()}
+    for line in lines:
+        with suppress(*MALFORMED):
+            keys.update(
+                dict.fromkeys(msgspec.json.decode(HALF_LETTER.sub(REPLACED, line), type=dict[str, msgspec.Raw]))
+            )
+    if not keys:
+        raise NotData(f"cannot read {head.path}: its first lines are not JSON objects. Write one object a line.")
+    return find_columns(list(keys), given, str(head.path))
 
 
-def json_frames(chunks: Chunks, keys: Mapping[str, str], name: str) -> Frames:
+def json_frames(chunks: Chunks, keys: Mapping[str, str], name: str, account: Account) -> Frames:
     """
     Yield the rows with the key for each role, as text; numbers become their text, so that 7 and "7" are one id.
 
-    Raises:
-        BadInput: a line is not an object, or holds something else than text and numbers for a role.
+    A line that is not an object, or holds something else than text and numbers for a role, is passed over.
     """
     fields = {key: f"field_{number}" for number, key in enumerate(dict.fromkeys(keys.values()))}
     typed: list[Any] = [(field, Cell, None) for field in fields.values()]
     row_type: Any = msgspec.defstruct("Row", typed, rename={field: key for key, field in fields.items()})
     decoder = msgspec.json.Decoder(row_type)
-    rows = 0
     for block, size in whole_lines(chunks, name):
+        numbers: list[int] = []
         try:
-            found = decoder.decode_lines(block)
+            rows = decoder.decode_lines(block)
+        except MALFORMED:
+            rows = _sound_rows(block, decoder, account, numbers)
+        columns = {role: _texts([getattr(row, fields[key]) for row in rows]) for role, key in keys.items()}
+        yield pl.DataFrame({**columns, "row": numbers} if numbers else columns), size
+
+
+def _sound_rows(block: bytes, decoder: Any, account: Account, numbers: list[int]) -> list[Any]:
+    """Decode *block* line by line and pass over what cannot be decoded; append the number of each row to *numbers*."""
+    rows = []
+    lines = (line for line in block.split(b"\n") if line.strip())
+    for number, line in enumerate(lines, account.records + 1):
+        try:
+            rows.append(decoder.decode(HALF_LETTER.sub(REPLACED, line)))
+            numbers.append(number)
         except MALFORMED as error:
-            raise _first_bad_row(name, block, decoder, rows, error) from None
-        rows += len(found)
-        columns = {role: _texts([getattr(row, fields[key]) for row in found]) for role, key in keys.items()}
-        yield pl.DataFrame(columns), size
+            account.pass_over(_fault(error), f"data row {number:,}")
+            account.records += 1
+    return rows
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return NOT_UTF8
+    return f"not a JSON object of text and numbers, {first_line(error).partition(' (byte')[0]}"
 
 
 def _texts(cells: list[Cell]) -> pl.Series:
     if not set(map(type, cells)) <= {str}:
-        cells = ["" if cell is None else str(cell) for cell in cells]
+        cells = [cell if isinstance(cell, str) else _text(cell) for cell in cells]
     return pl.Series(cells, dtype=pl.String)
 
 
-def _first_bad_row(name: str, block: bytes, decoder: Any, rows: int, error: Exception) -> BadInput:
-    """Decode *block* line by line to find the row of *error*; *rows* rows were before it."""
-    lines = (line for line in block.split(b"\n") if line.strip())
-    for row, line in enumerate(lines, rows + 1):
-        try:
-            decoder.decode(line)
-        except MALFORMED as cause:
-            return _bad_row(name, row, cause)
-    return _bad_row(name, rows + 1, error)
-
-
-def _bad_row(name: str, row: int, error: Exception) -> BadInput:
-    if isinstance(error, UnicodeDecodeError):
-        return BadInput(f"cannot read {name}: data row {row:,} is not UTF-8. Convert the file to UTF-8.")
-    return BadInput(
-        f"cannot read {name}: data row {row:,} is not a JSON object of text and numbers ({first_line(error)}). "
-        f"Correct the line."
-    )
+def _text(cell: float | None) -> str:
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) <= LARGEST_WHOLE:
+        return str(int(cell))
+    return "" if cell is None else str(cell)

@@ -1,63 +1,69 @@
 """Tables as Parquet."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import polars as pl
 import polars.selectors as cs
 
 from trainer.errors import BadInput
-from trainer.sources.chunked_files import POLARS_ERRORS, Frames, Head, first_line
-from trainer.sources.columns import NUMBERS, find_roles
+from trainer.sources.chunked_files import POLARS_ERRORS, FilePath, Frames, Head, first_line, seekable, size_of
+from trainer.sources.columns import ROLE_SHOWN, Columns, find_columns
+from trainer.sources.headers import NUMBERS
+from trainer.sources.rows import whole_texts
 
 PARQUET_MAGIC = b"PAR1"
 
 
-def find_parquet_columns(head: Head, columns: Mapping[str, str] | None) -> dict[str, str]:
+def find_parquet_columns(head: Head, given: Mapping[str, str]) -> Columns:
     """
-    Find the column for each role.
+    Find the columns of a file.
 
     Raises:
         BadInput: the file is not Parquet, lacks a column, or has lists or other values in one that are not usable.
     """
-    if not head.raw.startswith(PARQUET_MAGIC):
+    if not head.text.startswith(PARQUET_MAGIC):
         raise BadInput(f"cannot read {head.path}: it is not a Parquet file. Write it as one, or rename it.")
     try:
-        schema = pl.scan_parquet(head.path, glob=False).collect_schema()
+        schema = pl.scan_parquet(seekable(head.path), glob=False).collect_schema()
     except POLARS_ERRORS as error:
         raise _damaged(head.path, error) from None
-    names = schema.names()
-    roles = {role: names[place] for role, place in find_roles(names, columns, str(head.path)).items()}
-    for role, column in roles.items():
-        dtype = schema[column]
+    columns = find_columns(schema.names(), given, str(head.path))
+    for role, place in columns.read.items():
+        name, dtype = schema.names()[place], schema.dtypes()[place]
         if dtype.is_nested() or (role in NUMBERS and not (dtype.is_numeric() or dtype in (pl.String, pl.Null))):
-            wanted = "Numbers" if role in NUMBERS else "Text or numbers"
+            wanted, shown = "Numbers" if role in NUMBERS else "Text or numbers", ROLE_SHOWN.get(role, role)
             raise BadInput(
-                f"cannot read {head.path}: its column {column!r} holds {dtype}. {wanted} are expected for the {role}."
+                f"cannot read {head.path}: its column {name!r} holds {dtype}. {wanted} are expected for the {shown}."
             )
-    return roles
+    return columns
 
 
-def parquet_frames(path: Path, roles: Mapping[str, str], batch_rows: int) -> Frames:
+def parquet_frames(path: FilePath, columns: Columns, batch_rows: int) -> Frames:
     """
-    Yield batches of *batch_rows* rows with the columns of *roles*, as text except for numbers where numbers are wanted.
+    Yield batches of *batch_rows* rows, columns named after their roles, as text or as numbers where they are wanted.
 
     Raises:
-        BadInput: the file is damaged.
+        BadInput: the file is damaged, or its ids became floats and lost digits.
     """
-    text = cs.all() - (cs.by_name(*NUMBERS, require_all=False) & cs.numeric())
     try:
-        scan = pl.scan_parquet(path, glob=False)
+        scan = pl.scan_parquet(seekable(path), glob=False)
+        names = scan.collect_schema().names()
         rows = max(1, scan.select(pl.len()).collect().item())
-        wanted = scan.select(cs.by_name(column).alias(role) for role, column in roles.items())
+        wanted = scan.select(cs.by_name(names[place]).alias(role) for role, place in columns.read.items())
         for frame in wanted.collect_batches(chunk_size=batch_rows):
-            frame = frame.with_columns((text & cs.float()).fill_nan(None)).with_columns(text.cast(pl.String))
-            yield frame.with_columns(text.fill_null("")), path.stat().st_size * frame.height // rows
+            texts = [_text(column, str(path)) for column in frame if column.name not in NUMBERS]
+            yield frame.with_columns(texts), size_of(path) * frame.height // rows
     except POLARS_ERRORS as error:
         raise _damaged(path, error) from None
 
 
-def _damaged(path: Path, error: BaseException) -> BadInput:
+def _text(column: pl.Series, name: str) -> pl.Series:
+    if column.dtype.is_float():
+        return whole_texts(column.fill_nan(None), name).fill_null("")
+    return column.cast(pl.String).fill_null("")
+
+
+def _damaged(path: FilePath, error: BaseException) -> BadInput:
     return BadInput(
         f"cannot read {path}: it is not a whole Parquet file ({first_line(error)}). Fetch or write it again."
     )

@@ -1,13 +1,14 @@
 """Sources and the playlists, tracks, artists and interactions that they yield."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.errors import BadInput
+from trainer.sources.account import Account
 
 
 class NotData(BadInput):
@@ -77,10 +78,10 @@ class Source:
         name: its path, for messages.
         size: its size in bytes, packed as it is.
         read: yields its content in blocks of about the given number of bytes.
-        notes: remarks for the user, complete once it is read.
+        account: how it was understood, complete once it is read.
     """
 
     name: str
     size: int
     read: Callable[[int], Iterable[SourcePlaylist | Interactions]]
-    notes: list[str] = field(default_factory=list)
+    account: Account

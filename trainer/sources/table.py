@@ -1,11 +1,14 @@
 """Tables of interactions: one row for each track of a playlist, as delimited text, JSON lines or Parquet."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 
 from trainer.errors import BadInput
-from trainer.sources.chunked_files import ZIP_MAGIC, Head, chunks, rows_in
+from trainer.sources.account import Account
+from trainer.sources.chunked_files import Chunks, FilePath, Head, bare_suffix, chunks, rows_in
+from trainer.sources.columns import Columns
 from trainer.sources.delimited import delimited_frames, find_form
+from trainer.sources.encodings import to_utf8, wide_encoding
 from trainer.sources.interactions import table_source
 from trainer.sources.json_lines import find_keys, is_json_lines, json_frames
 from trainer.sources.parquet import PARQUET_MAGIC, find_parquet_columns, parquet_frames
@@ -14,10 +17,9 @@ from trainer.sources.source import Source
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 LINES_SUFFIXES = (".jsonl", ".ndjson")
 PARQUET_SUFFIXES = (".parquet", ".pq")
-PACKED_SUFFIXES = (".gz", ".zst")
 
 
-def find_tables(head: Head, columns: Mapping[str, str] | None) -> list[Source]:
+def find_tables(head: Head, columns: Mapping[str, str]) -> list[Source]:
     """
     Return the table in a file; nothing if the file is not a table.
 
@@ -25,57 +27,67 @@ def find_tables(head: Head, columns: Mapping[str, str] | None) -> list[Source]:
 
     Args:
         head: the beginning of the file.
-        columns: the column for a role, as in `find_roles`.
+        columns: the column for a role, as in `find_columns`.
 
     Raises:
         NotData: the file is named like a table, but is empty or lacks the columns of one.
         BadInput: the file is damaged, or its columns are ambiguous.
     """
-    suffix = _bare_suffix(head.path)
+    suffix = bare_suffix(head.path)
     text = head.text.lstrip()
     if text.startswith(PARQUET_MAGIC) or suffix in PARQUET_SUFFIXES:
         return [_parquet_source(head, columns)]
+    encoding = wide_encoding(head.text)
+    if encoding:
+        head = replace(head, text=next(to_utf8([(head.text, 0)], encoding))[0])
+        text = head.text.lstrip()
     if text.startswith(b"{"):
-        return [_json_source(head, columns)] if is_json_lines(text, suffix in LINES_SUFFIXES) else []
-    if text.startswith(ZIP_MAGIC):
-        return []
+        return [_json_source(head, columns, encoding)] if is_json_lines(text, suffix in LINES_SUFFIXES) else []
     if suffix in LINES_SUFFIXES:
-        return [_json_source(head, columns)]
+        return [_json_source(head, columns, encoding)]
     if suffix in TEXT_SUFFIXES or _reads_as_table(head, columns):
-        return [_text_source(head, columns)]
+        return [_text_source(head, columns, encoding)]
     return []
 
 
-def _parquet_source(head: Head, columns: Mapping[str, str] | None) -> Source:
-    roles = find_parquet_columns(head, columns)
+def _parquet_source(head: Head, given: Mapping[str, str]) -> Source:
+    columns = find_parquet_columns(head, given)
     path = head.path  # a source that kept its head would keep a MiB of each file
-    return table_source(path, lambda size: parquet_frames(path, roles, rows_in(size)))
+    account = _account(columns, "table (Parquet)")
+    return table_source(path, lambda size: parquet_frames(path, columns, rows_in(size)), columns, account)
 
 
-def _json_source(head: Head, columns: Mapping[str, str] | None) -> Source:
-    keys = find_keys(head, columns)
-    path = head.path
-    return table_source(path, lambda size: json_frames(chunks(path, size), keys, str(path)))
+def _json_source(head: Head, given: Mapping[str, str], encoding: str) -> Source:
+    columns = find_keys(head, given)
+    path, keys = head.path, {role: columns.names[place] for role, place in columns.read.items()}
+    account = _account(columns, "table (JSON lines)")
+    return table_source(
+        path, lambda size: json_frames(_chunks(path, size, encoding), keys, str(path), account), columns, account
+    )
 
 
-def _text_source(head: Head, columns: Mapping[str, str] | None) -> Source:
-    form = find_form(head, columns)
-    path = head.path
-    return table_source(path, lambda size: delimited_frames(chunks(path, size), form, str(path)))
+def _text_source(head: Head, given: Mapping[str, str], encoding: str) -> Source:
+    form, columns = find_form(head, given)
+    path, account = head.path, _account(columns, "table (text)")
+    return table_source(
+        path, lambda size: delimited_frames(_chunks(path, size, encoding), form, str(path), account), columns, account
+    )
 
 
-def _reads_as_table(head: Head, columns: Mapping[str, str] | None) -> bool:
-    """Return True if the file begins with the header of a table."""
+def _account(columns: Columns, kind: str) -> Account:
+    return Account(columns.format or kind, columns.roles, columns.unused)
+
+
+def _chunks(path: FilePath, size: int, encoding: str) -> Chunks:
+    return to_utf8(chunks(path, size), encoding) if encoding else chunks(path, size)
+
+
+def _reads_as_table(head: Head, given: Mapping[str, str]) -> bool:
+    """Return True if the file begins with the header of a table, or with lines of a known shape."""
     if b"\0" in head.text or head.text.lstrip().startswith(b"["):
         return False
     try:
-        find_form(head, columns)
+        find_form(head, given)
     except BadInput:
         return False
     return True
-
-
-def _bare_suffix(path: Path) -> str:
-    """Return the suffix without that of the packing: .csv for a.csv.gz."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    return next((suffix for suffix in reversed(suffixes) if suffix not in PACKED_SUFFIXES), "")

@@ -18,6 +18,21 @@ def path(tmp_path: Path) -> Path:
         ("", set()),
         ("\ufeff# takedowns\nspotify:track:a\r\n\n  spotify:artist:b \n", {"spotify:track:a", "spotify:artist:b"}),
         ("#hashtag\nid with space\nid\nid", {"#hashtag", "id with space", "id"}),
+        ("t1  # takedown 5\nArtist 3\t# x\nC#\n#1 Dads # y\n#\n # z", {"t1", "Artist 3", "C#", "#1 Dads"}),
+        (
+            '"t1"\n "Artist 3" \n" t2 "\n"a # b"\n"c" # d\n"Weird Al" Yankovic\n"\n""',
+            {
+                "t1",
+                "Artist 3",
+                "t2",
+                "a # b",
+                "c",
+                '"Weird Al" Yankovic',
+                '"',
+                '""',
+            },
+        ),
+        ("\xa0t1\u3000\r\r\n", {"t1"}),
     ],
 )
 def test_a_blocklist_has_one_id_a_line_and_comments(text: str, ids: set[str], path: Path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from trainer.config import ReadOptions
 from trainer.errors import BadInput
 from trainer.sources import Interactions, SourcePlaylist, read
 
@@ -103,7 +104,11 @@ NOT_DATA: dict[str, bytes] = {
     "log.jsonl": b'{"level": "info"}\n{"level": "info"}\n',
     "cover.jpg": b"\xff\xd8\xff\xe0",
     "table.xlsx": b"PK\x05\x06" + bytes(18),
-    "table.csv.bz2": b"BZh91AY&SY",
+    "table.ods": b"PK\x03\x04" + bytes(26),
+    "report": b"%PDF-1.7\n\0",
+    "playlists.rar": b"Rar!\x1a\x07\0",
+    "page.html": b"<!DOCTYPE html><title>Sign in</title>",
+    "plays.csv": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
 }
 
 
@@ -138,11 +143,13 @@ def test_of_very_many_files_that_are_not_data_some_are_named(tmp_path: Path, cap
     (tmp_path / "a.csv").write_text(CSV)
     for number in range(25):
         (tmp_path / f"{number}.jpg").write_bytes(b"\xff\xd8")
+        (tmp_path / f"{number}.csv").write_text(f"x{number}\n")
 
     assert ids(tmp_path) == ["5"]
     said = capsys.readouterr().err
-    assert said.count(".jpg") == 20
-    assert f"passed over 5 more files in {tmp_path} that hold no data" in said
+    assert f"passed over {tmp_path / '0.jpg'} and 24 more files: its format is unknown." in said
+    assert said.count("passed over") == 21
+    assert "passed over 6 more files" in said
 
 
 def test_a_damaged_file_in_a_directory_is_refused(tmp_path: Path):
@@ -152,7 +159,7 @@ def test_a_damaged_file_in_a_directory_is_refused(tmp_path: Path):
     assert "b.csv.gz: it is damaged or cut short" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"%PDF-1.4\n", b"\0\1\2", b"hello, world\n", b""])
+@pytest.mark.parametrize("content", [b"\0\1\2", b"hello, world\n", b""])
 def test_a_file_of_unknown_format_is_refused_with_the_known_formats(tmp_path: Path, content: bytes):
     (tmp_path / "x").write_bytes(content)
 
@@ -188,8 +195,8 @@ def test_wrong_columns_of_the_last_input_are_reported_before_the_first_is_read(t
 def test_an_unknown_role_is_refused_for_any_input(tmp_path: Path):
     (tmp_path / "s.json").write_text(SLICE)
 
-    with pytest.raises(BadInput, match=r"'song'.*playlist, track, "):
-        list(read([tmp_path / "s.json"], {"song": "x"}))
+    with pytest.raises(BadInput, match=r"'song'.*playlist, user, track, "):
+        list(read([tmp_path / "s.json"], ReadOptions({"song": "x"})))
 
 
 def test_a_file_that_vanishes_before_its_turn_is_named(tmp_path: Path):
@@ -197,7 +204,7 @@ def test_a_file_that_vanishes_before_its_turn_is_named(tmp_path: Path):
     (tmp_path / "b.csv").write_text(CSV)
     (tmp_path / "s.json").write_text(SLICE)
     for name in ("b.csv", "s.json"):
-        stream = read([tmp_path / "a.csv", tmp_path / name])
+        stream = iter(read([tmp_path / "a.csv", tmp_path / name]))
         next(stream)
         (tmp_path / name).unlink()
 
@@ -219,6 +226,17 @@ def test_progress_ends_at_the_size_of_the_inputs(tmp_path: Path, capsys: pytest.
     assert f"100% {total:.2f}k/{total:.2f}k" in capsys.readouterr().err
 
 
+def test_of_very_many_kinds_of_files_some_are_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for number in range(25):
+        (tmp_path / f"a{number}.{'csv' if number % 2 else 'jsonl'}").write_text(LINES if number % 2 == 0 else CSV)
+
+    list(read(sorted(tmp_path.iterdir())))
+
+    said = capsys.readouterr().err
+    assert said.count(f"{tmp_path}/a") == 20
+    assert "5 more kinds of input are in the manifest" in said
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -232,4 +250,6 @@ def test_notes_come_below_the_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     list(read([tmp_path / "a.csv", tmp_path / "b.csv"]))
 
-    assert terminal.getvalue().endswith(f"\n{tmp_path / 'a.csv'}: passed over 1 row with a count of 0\n")
+    bar, _, below = terminal.getvalue().partition(f"{tmp_path / 'a.csv'}: ")
+    assert "100%" in bar
+    assert "left out 1: a count of 0" in below

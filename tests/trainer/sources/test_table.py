@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from trainer.config import ReadOptions
 from trainer.errors import BadInput
 from trainer.sources import Interactions, SourceArtist, SourceTrack, read
 from trainer.sources.chunked_files import BLOCK_BYTES
@@ -30,7 +31,9 @@ def a_parquet(path: Path, **columns: Any) -> Path:
 
 
 def batches(path: Path, block_bytes: int = BLOCK_BYTES, **columns: str) -> list[Interactions]:
-    found = [item for item in read([path], columns, block_bytes) if isinstance(item, Interactions)]
+    found = [
+        item for item in read([path], ReadOptions(columns, max_odd=1), block_bytes) if isinstance(item, Interactions)
+    ]
     for batch in found:
         assert batch.owners.dtype == batch.rows.dtype == np.int32
         assert len(batch.owners) == len(batch.rows) > 0
@@ -55,9 +58,17 @@ def pairs(path: Path, block_bytes: int = BLOCK_BYTES, **columns: str) -> list[tu
 
 def refusal(path: Path, block_bytes: int = BLOCK_BYTES, **columns: str) -> str:
     with pytest.raises(BadInput) as refused:
-        list(read([path], columns, block_bytes))
+        list(read([path], ReadOptions(columns), block_bytes))
     assert "\n" not in str(refused.value)
     return str(refused.value)
+
+
+def odd(path: Path, block_bytes: int = BLOCK_BYTES, **columns: str) -> list[str]:
+    """Return the places of the odd rows."""
+    reading = read([path], ReadOptions(columns, max_odd=1), block_bytes)
+    list(reading)
+    (group,) = reading.groups
+    return [place for found in group.account.odd.values() for place in found.places]
 
 
 # Batches.
@@ -132,10 +143,10 @@ def test_a_table_of_any_size_is_read_in_batches(tmp_path: Path):
 
 
 def test_ids_are_kept_as_text(tmp_path: Path):
-    content = "user,song\n007,1\n7,1.0\n7,1e3\n7, x\n7,x \n7,X\n7,x\n7,NULL\n7,nan\n"
+    content = "user,song\n007,1\n7,1.0\n7,1e3\n7, x\n7,x \n7,X\n7,x\n"
 
     assert [song for _, song in pairs(a_file(tmp_path / "a.csv", content))] == [
-        "1", "1.0", "1e3", " x", "x ", "X", "x", "NULL", "nan",
+        "1", "1.0", "1e3", "x", "x", "X", "x",
     ]  # fmt: skip
     assert batch(tmp_path / "a.csv").playlist_ids == ["007", "7"]
 
@@ -174,8 +185,8 @@ def test_ids_in_parquet_may_be_numbers_text_categories_or_bytes(tmp_path: Path):
         lambda path: a_parquet(path / "a.parquet", user=[1.0, float("nan")], song=["1", "2"]),
     ],
 )
-def test_a_row_without_an_id_is_refused_with_its_number(tmp_path: Path, write: Callable[[Path], Path]):
-    assert re.search(r"data row 2 has no \w+ id", refusal(write(tmp_path)))
+def test_a_row_without_an_id_is_odd(tmp_path: Path, write: Callable[[Path], Path]):
+    assert re.search(r"1: no (playlist|track) id \(data row 2\)", refusal(write(tmp_path)))
 
 
 def test_the_number_of_a_row_counts_through_all_batches(tmp_path: Path):
@@ -188,31 +199,40 @@ def test_the_number_of_a_row_counts_through_all_batches(tmp_path: Path):
         a_file(tmp_path / "a.jsonl", lines * 300 + '{"user":[]}\n'),
         a_parquet(tmp_path / "a.parquet", user=["u"] * 301, song=songs),
     ):
-        assert "data row 301 " in refusal(path, 64)
+        assert odd(path, 64) == ["data row 301"]
+        assert len(pairs(path, 64)) == 300
 
 
 # Counts and positions.
 
 
 @pytest.mark.parametrize("value", ["abc", "-1", "nan", "inf", "-inf", "", "1,5", "1e999"])
-def test_a_count_that_is_not_a_number_is_refused_with_its_value_and_row(tmp_path: Path, value: str):
-    said = refusal(a_file(tmp_path / "a.tsv", f"user\tsong\tplays\nu\t1\t2\nu\t2\t{value}\n"))
+def test_a_row_whose_count_is_no_number_from_0_up_is_odd(tmp_path: Path, value: str):
+    path = a_file(tmp_path / "a.tsv", f"user\tsong\tplays\nu\t1\t2\nu\t2\t{value}\nu\t3\t1\n")
 
-    assert f"{tmp_path / 'a.tsv'}: data row 2 has the count {value!r}. Write a number from 0 up." in said
+    assert odd(path) == ["data row 2"]
+    assert pairs(path) == [("u", "1"), ("u", "3")]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.5, None])
-def test_a_count_in_parquet_that_is_not_a_number_is_refused(tmp_path: Path, value: float | None):
-    path = a_parquet(tmp_path / "a.parquet", user=["u", "u"], song=["1", "2"], plays=[1.0, value])
+def test_a_row_of_parquet_whose_count_is_no_number_is_odd(tmp_path: Path, value: float | None):
+    assert odd(a_parquet(tmp_path / "a.parquet", user=["u", "u"], song=["1", "2"], plays=[1.0, value])) == [
+        "data row 2"
+    ]
 
-    assert f"data row 2 has the count {value!r}" in refusal(path)
+
+@pytest.mark.parametrize("value", ["abc", "nan", "inf", "", "8/12"])
+def test_a_row_whose_position_is_no_number_comes_last(tmp_path: Path, value: str):
+    found = batch(a_file(tmp_path / "a.csv", f"user,song,pos\nu,1,{value}\nu,2,7\n"))
+
+    assert found.positions is not None
+    assert found.positions.tolist() == [np.inf, 7]
 
 
-@pytest.mark.parametrize("value", ["abc", "nan", "inf", ""])
-def test_a_position_that_is_not_a_number_is_refused(tmp_path: Path, value: str):
-    said = refusal(a_file(tmp_path / "a.csv", f"user,song,pos\nu,1,{value}\n"))
+def test_the_number_of_a_track_on_its_album_is_no_position(tmp_path: Path):
+    found = batch(a_file(tmp_path / "a.csv", "pid,track_id,Track Number,tracknumber\n1,a,8/12,8\n1,b,3/12,3\n"))
 
-    assert f"data row 1 has the position {value!r}. Write a number." in said
+    assert found.positions is None
 
 
 @pytest.mark.parametrize("plays", [[2, 10**18], [2.0, 1e18], ["2", " 1e18 "]])
@@ -230,7 +250,7 @@ def test_rows_with_a_count_of_0_are_passed_over_and_counted(tmp_path: Path, caps
 
     assert {user for one in found for user in one.playlist_ids} == {"v"}
     assert all(one.positions is not None and one.positions.tolist() == [2] * len(one.rows) for one in found)
-    assert f"{tmp_path / 'a.csv'}: passed over 32 rows with a count of 0" in capsys.readouterr().err
+    assert "left out 32: a count of 0" in capsys.readouterr().err
 
 
 # Columns.
@@ -257,7 +277,7 @@ def test_columns_are_known_by_their_usual_names(tmp_path: Path, header: str):
 def test_name_alone_is_the_name_of_a_track_where_there_are_tracks(tmp_path: Path):
     assert batch(a_file(tmp_path / "a.csv", "pid,track,name\n1,t,Creep\n")).tracks[0].name == "Creep"
     assert batch(a_file(tmp_path / "b.csv", "pid,track,name,song name\n1,t,x,Creep\n")).tracks[0].name == "Creep"
-    assert batch(a_file(tmp_path / "c.csv", "pid,artist,name\n1,a,x\n")).artists == [SourceArtist("a", "a")]
+    assert batch(a_file(tmp_path / "c.csv", "pid,artist,name\n1,a,x\n")).artists == [SourceArtist("a", "x")]
 
 
 TITLES = (
@@ -301,13 +321,17 @@ def test_titles_whose_role_the_header_decides_are_not_reported(tmp_path: Path, c
         assert found.titles == ["y"]
         assert [track.name for track in found.tracks] == ["x", "z"]
     alone = a_file(tmp_path / "b.csv", "user,song,title\n1,a,x\n1,b,z\n")
-    assert batch(alone, title="title").titles == ["x"]
+    assert batch(alone, title="title").titles == ["x", "z"]
+    assert batch(alone, title="title").playlist_ids == ["1 - x", "1 - z"]
     assert [track.name for track in batch(alone, track_name="title").tracks] == ["x", "z"]
     assert "the titles are taken" not in capsys.readouterr().err
 
 
-def test_titles_of_tracks_do_not_name_listeners_to_artists(tmp_path: Path):
-    assert batch(a_file(tmp_path / "a.csv", "user,artist,title\n1,a,Creep\n1,a,Just\n")).titles == [""]
+def test_titles_of_tracks_make_ids_beside_an_artist(tmp_path: Path):
+    found = batch(a_file(tmp_path / "a.csv", "user,artist,title\n1,a,Creep\n1,a,Just\n"))
+
+    assert found.titles == [""]
+    assert [track.id for track in found.tracks] == ["a - Creep", "a - Just"]
 
 
 def test_a_column_may_have_two_roles(tmp_path: Path):
@@ -348,16 +372,22 @@ def test_a_key_that_only_later_lines_have_is_a_column(tmp_path: Path):
 @pytest.mark.parametrize(
     ("header", "columns", "said"),
     [
-        ("a,b", {}, "no column for the playlist and none for the track or the artist. The columns are a, b."),
-        ("a,b", {}, "--columns playlist=a,track=b"),
+        (
+            "a,b",
+            {},
+            "no column for the playlist or the user and none for the track or the artist. The columns are a, b.",
+        ),
+        ("a,b", {}, "Name the columns, as in --columns playlist=...,track=..."),
         ("user,b", {}, "no column for the track or the artist. The columns are user, b. Name the columns, as in"),
-        ("a,song", {}, "--columns playlist=a"),
-        ("solo", {}, "--columns playlist=solo,track=..."),
-        ("user,song,item_id", {}, "2 columns for the track, 'song' and 'item_id'"),
-        ("user,song,item_id", {}, "--columns track=song. The columns are user, song, item_id."),
+        ("a,song", {}, "no column for the playlist or the user. The columns are a, song."),
+        ("user,song,item", {}, "2 columns for the track, 'song' and 'item'"),
+        ("user,song,item", {}, "Choose one: --columns track=song or --columns track=item."),
+        ('user,"song, id",item_id', {}, "--columns 'track=song\\, id' or --columns track=item_id."),
         ("user,song", {"track": "sng"}, "no column 'sng' for the track. The columns are user, song."),
-        ("user,song", {"sung": "song"}, "--columns has no role 'sung'. Use playlist, track, track_name, artist"),
-        ("user,song,song ", {}, "more than one column 'song'"),
+        ("user,song", {"track": "3"}, "no column '3' for the track. The columns are user, song."),
+        ("user,song", {"sung": "song"}, "--columns has no role 'sung'. Use playlist, user, track, track_name, artist"),
+        ("user,artist,song,song ", {}, "2 columns for the track, 'song' and 'song'"),
+        ("user,song,song", {"track": "song"}, "more than one column 'song'"),
     ],
 )
 def test_unsuitable_columns_are_refused_with_those_found_and_a_fix(
@@ -432,7 +462,7 @@ def test_any_table_that_pythons_csv_module_writes_is_read_back(tmp_path: Path):
             for one in batches(path, random_.choice([7, 50, 1000]))
             for owner, row in zip(one.owners, one.rows, strict=True)
         ]
-        assert found == rows
+        assert found == [(user, song, name.strip()) for user, song, name in rows]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
@@ -445,14 +475,13 @@ def test_blank_lines_are_no_rows(tmp_path: Path, name: str):
 
 @pytest.mark.parametrize("row", ["2", "2,b,c,d", '2,"b",c,d', '2,"b,c"'])
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
-def test_a_row_with_too_few_or_too_many_fields_is_refused_with_its_number(tmp_path: Path, name: str, row: str):
+def test_a_row_with_too_few_or_too_many_fields_is_odd(tmp_path: Path, name: str, row: str):
     content = f"user,song,song_name\n1,a,x\n{row}\n3,c,y\n"
     if name == "a.tsv":
         content = content.replace('"b,c"', "b").replace(",", "\t")
 
-    said = refusal(a_file(tmp_path / name, content))
-
-    assert re.search(r"data row 2 has \d fields?, the header has 3[.]", said)
+    assert odd(a_file(tmp_path / name, content)) == ["data row 2"]
+    assert pairs(tmp_path / name) == [("1", "a"), ("3", "c")]
 
 
 def test_too_few_fields_in_one_row_do_not_cancel_too_many_in_another(tmp_path: Path):
@@ -460,10 +489,26 @@ def test_too_few_fields_in_one_row_do_not_cancel_too_many_in_another(tmp_path: P
 
 
 @pytest.mark.parametrize("row", ['1,"open', '1,"shut" not', '1,""b"', '1,""b""'])
-def test_quotes_that_do_not_pair_up_are_refused_with_their_row(tmp_path: Path, row: str):
-    said = refusal(a_file(tmp_path / "a.csv", f"user,song\n1,a\n{row}\n3,c\n3,d\n"))
+def test_quotes_that_do_not_pair_up_cost_their_row_alone(tmp_path: Path, row: str):
+    path = a_file(tmp_path / "a.csv", f'user,song\n1,a\n{row}\n3,c\n3,"d"\n3,e\n')
 
-    assert "data row 2 is badly quoted" in said
+    assert odd(path) == ["data row 2"]
+    assert pairs(path) == [("1", "a"), ("3", "c"), ("3", "d"), ("3", "e")]
+
+
+def test_every_row_after_a_quote_that_never_closes_is_read(tmp_path: Path):
+    path = a_file(tmp_path / "a.csv", 'user,song\n1,"a\n1,b\n1,"c" x\n1,"d" \n1,e\n')
+
+    assert odd(path) == ["data row 1", "data row 3"]
+    assert pairs(path) == [("1", "b"), ("1", "d"), ("1", "e")]
+
+
+def test_a_quoted_newline_between_tabs_is_part_of_its_field(tmp_path: Path):
+    content = 'user\tsong\tsong_name\n1\ta\t"So\nng"\n1\tb\t12" mix\n1\tc\t"open\n2\td\tlast\n'
+
+    found = batch(a_file(tmp_path / "a.tsv", content))
+
+    assert [track.name for track in found.tracks] == ["So\nng", '12" mix', '"open', "last"]
 
 
 def test_a_header_alone_yields_nothing(tmp_path: Path):
@@ -477,19 +522,26 @@ def test_an_empty_file_is_reported(tmp_path: Path, name: str, content: bytes):
     assert "is empty" in refusal(a_file(tmp_path / name, content))
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "user,song,n\n1,2,ö\n".encode("latin-1"),
-        "usër,song\n1,2\n".encode("latin-1"),
-        "user,song\n1,2\n".encode("utf-16"),
-    ],
-)
-def test_text_that_is_not_utf8_is_refused(tmp_path: Path, content: bytes):
-    said = refusal(a_file(tmp_path / "a.csv", content))
+def test_a_header_that_is_not_utf8_is_refused(tmp_path: Path):
+    said = refusal(a_file(tmp_path / "a.csv", "usër,song\n1,2\n".encode("latin-1")))
 
-    assert str(tmp_path / "a.csv") in said
-    assert "is not UTF-8. Convert the file to UTF-8." in said
+    assert "its header is not UTF-8. Convert the file to UTF-8." in said
+
+
+def test_a_row_that_is_not_utf8_is_odd(tmp_path: Path):
+    path = a_file(tmp_path / "a.csv", "user,song,n\n1,2,ö\n".encode("latin-1") + "1,3,ö\n".encode())
+
+    assert odd(path) == ["data row 1"]
+    assert pairs(path) == [("1", "3")]
+    assert "1: not UTF-8, convert the file" in refusal(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.jsonl", "a"])
+def test_text_of_windows_programs_is_read(tmp_path: Path, encoding: str, name: str):
+    table = '{"user":1,"song":"ö"}\r\n' if name == "a.jsonl" else "user,song\r\n1,ö\r\n"
+
+    assert pairs(a_file(tmp_path / name, (table * 1).encode(encoding))) == [("1", "ö")]
 
 
 def test_a_line_of_many_blocks_is_refused(tmp_path: Path):
@@ -549,11 +601,20 @@ def test_a_packed_file_that_is_cut_short_or_damaged_is_refused(tmp_path: Path):
         ("1,2", "Expected `object`"),
     ],
 )
-def test_a_line_that_is_not_an_object_of_text_and_numbers_is_refused(tmp_path: Path, line: str, said: str):
-    message = refusal(a_file(tmp_path / "a.jsonl", f'{{"user":1,"song":2}}\n\n{line}\n'))
+def test_a_line_that_is_not_an_object_of_text_and_numbers_is_odd(tmp_path: Path, line: str, said: str):
+    path = a_file(tmp_path / "a.jsonl", f'{{"user":1,"song":2}}\n\n{line}\n{{"user":1,"song":3}}\n')
 
-    assert "data row 2 is not a JSON object of text and numbers" in message
-    assert said in message or "malformed" in message
+    assert odd(path) == ["data row 2"]
+    assert pairs(path) == [("1", "2"), ("1", "3")]
+    assert said in refusal(path) or "malformed" in refusal(path)
+
+
+@pytest.mark.parametrize("half", [r"\ud83d", r"\udc4d", r"\ud83d\ud83d"])
+def test_half_an_emoji_costs_that_letter_alone(tmp_path: Path, half: str):
+    path = a_file(tmp_path / "a.jsonl", f'{{"user":1,"song":2,"song_name":"x{half}y \\ud83d\\udc4d"}}\n')
+
+    lost = "\ufffd" * half.count("u")
+    assert batch(path).tracks[0].name == f"x{lost}y 👍"
 
 
 def test_fields_in_json_lines_may_be_null_or_missing_or_text_for_numbers(tmp_path: Path):
@@ -567,10 +628,10 @@ def test_fields_in_json_lines_may_be_null_or_missing_or_text_for_numbers(tmp_pat
     assert found.counts.tolist() == [3, 1.5]
 
 
-def test_json_lines_that_are_not_utf8_are_refused(tmp_path: Path):
+def test_a_json_line_that_is_not_utf8_is_odd(tmp_path: Path):
     content = '{"user":1,"song":2}\n{"user":1,"song":"ö"}\n'.encode("latin-1")
 
-    assert "data row 2 is not UTF-8. Convert the file" in refusal(a_file(tmp_path / "a.jsonl", content))
+    assert odd(a_file(tmp_path / "a.jsonl", content)) == ["data row 2"]
 
 
 # Parquet.

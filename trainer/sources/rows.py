@@ -1,0 +1,212 @@
+"""
+Cleans the rows of tables of any format.
+
+Ids and names become text without blanks around them, numbers become numbers, and odd rows are passed over. Ids stay as
+they are, 007 is not 7, except that a column of ids that became floats, such as 1078.0, has whole numbers again.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from service.engine import bare_id
+from trainer.errors import BadInput
+from trainer.sources.account import Account
+from trainer.sources.chunked_files import FilePath
+from trainer.sources.columns import ROLE_SHOWN, Columns
+from trainer.sources.decisions import decide_roles, hold_names
+from trainer.sources.file_names import stem_of
+from trainer.sources.headers import IDS, NUMBERS
+from trainer.sources.names import track_id
+
+# Texts that databases and programs write for a missing id. None is not among them: artists are called so.
+NULL = "\\N"
+MISSING = (NULL, "NULL", "null", "nan", "NaN", "<NA>")
+
+# Beyond these, floats do not hold every whole number.
+LARGEST_WHOLE, LARGEST_WHOLE_32 = 2**53, 2**24
+WHOLE_FLOAT = r"^-?\d+\.\d*(?:[eE]\+?\d+)?$"
+
+# Listens that are too short do not count.
+MIN_PLAYED = {"played_ms": 30_000.0, "played_pct": 50.0}
+TOO_SHORT = {"played_ms": "played for less than 30 s", "played_pct": "played for less than 50 % of the track"}
+
+
+class Rows:
+    """The rows of one table, cleaned block by block; the first block decides on what the header does not tell."""
+
+    def __init__(self, path: FilePath, columns: Columns, account: Account):
+        self._columns, self._account, self._name = columns, account, str(path)
+        # Two folders may hold files of one name, such as Liked.csv.
+        self._playlist = f"{Path(str(path)).absolute().parent.name}/{stem_of(path.name)}"
+        self._roles: dict[str, str] | None = None
+        self._floats: list[str] = []
+        self._playlists_are_titles = False
+
+    def clean(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """
+        Return the rows of use, and count the others in the account.
+
+        Args:
+            frame: columns named after their roles, as text, or numbers where numbers are wanted; and maybe `row`, the
+                numbers of the rows.
+
+        Returns:
+            Text in `playlist`, `title`, `artist`, `artist_name`, and, if the rows are of tracks, `track` and
+            `track_name`; float64 in `count` and `position`, if there are any.
+
+        Raises:
+            BadInput: ids became floats and lost digits.
+        """
+        frame = self._numbered(frame)
+        frame = frame.with_columns(_bare(column) for column in frame if column.name not in (*NUMBERS, "row"))
+        if self._roles is None:
+            self._roles = self._decide(frame)
+        frame = frame.rename(self._roles)
+        frame = frame.with_columns(self._whole(frame[role]) for role in self._floats)
+        frame = _with_numbers(_with_tracks(self._with_playlists(frame)))
+        return self._heard(self._sound(frame))
+
+    def _numbered(self, frame: pl.DataFrame) -> pl.DataFrame:
+        first = self._account.records + 1
+        self._account.records += frame.height
+        if "row" in frame.columns:
+            return frame
+        return frame.with_columns(pl.int_range(first, first + frame.height, dtype=pl.Int64).alias("row"))
+
+    def _decide(self, frame: pl.DataFrame) -> dict[str, str]:
+        """Return the role for each column of an unclear role, and find the ids that became floats."""
+        names = {role: self._columns.names[place] for role, place in self._columns.places.items()}
+        roles, remarks = decide_roles(frame, names)
+        self._account.columns = {roles.get(role, role): name for role, name in names.items()}
+        self._account.notes += remarks
+        decided = frame.rename(roles)
+        self._floats = [role for role in IDS if role in decided.columns and _are_floats(decided[role])]
+        self._playlists_are_titles = "title" not in decided.columns and (
+            "playlist" in decided.columns and hold_names(decided["playlist"])
+        )
+        if "track" not in decided.columns and "track_name" in decided.columns:
+            artists = {"artist", "artist_name"} & set(decided.columns)
+            self._account.notes.append(f"tracks have no ids: {'ARTIST - NAME' if artists else 'the name'} is the id")
+        return roles
+
+    def _whole(self, ids: pl.Series) -> pl.Series:
+        floats = ids.str.extract(f"({WHOLE_FLOAT})").cast(pl.Float64, strict=False)
+        return ids.zip_with(floats.is_null(), whole_texts(floats, self._name))
+
+    def _with_playlists(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Complete the playlists: a listener and a title, either alone, or the file."""
+        missing = [role for role in ("title", "artist", "artist_name") if role not in frame.columns]
+        frame = frame.with_columns(pl.lit("").alias(role) for role in missing)
+        if self._columns.one_playlist:
+            title = self._playlist.partition("/")[2]
+            return frame.with_columns(pl.lit(self._playlist).alias("playlist"), pl.lit(title).alias("title"))
+        if self._playlists_are_titles:
+            frame = frame.with_columns(pl.col("playlist").alias("title"))
+        named = "playlist" if "playlist" in frame.columns else "title"
+        if "user" not in frame.columns:
+            return frame.with_columns(pl.col(named).alias("playlist"))
+        if named == "title" and "title" not in self._columns.places:  # no listener has several
+            return frame.with_columns(pl.col("user").alias("playlist"))
+        pair = pl.when(pl.col(named) == "").then("user").otherwise(pl.format("{} - {}", "user", named))
+        return frame.with_columns(pl.when(pl.col("user") == "").then(pl.lit("")).otherwise(pair).alias("playlist"))
+
+    def _sound(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Pass over the odd rows."""
+        item = "track" if "track" in frame.columns else "artist"
+        faults = {f"no {role} id": pl.col(role) == "" for role in ("playlist", item)}
+        for role in ("count", *MIN_PLAYED):
+            if role in frame.columns:
+                faults[f"{role} is no number from 0 up"] = ~(pl.col(role).is_finite() & (pl.col(role) >= 0))
+        odd = frame.select(pl.any_horizontal(faults.values())).to_series()
+        if not odd.any():
+            return frame
+        fault = pl.coalesce(*(pl.when(is_odd).then(pl.lit(reason)) for reason, is_odd in faults.items()))
+        for (reason,), rows in frame.filter(odd).group_by(fault.alias("fault"), maintain_order=True):
+            self._account.pass_over(str(reason), f"data row {rows['row'][0]:,}", rows.height)
+        return frame.filter(~odd)
+
+    def _heard(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Leave out rows with a count of 0 and listens that are too short; count each listen once."""
+        rules = {"a count of 0": ("count", pl.col("count") > 0)} if "count" in frame.columns else {}
+        rules |= {TOO_SHORT[role]: (role, pl.col(role) >= least) for role, least in MIN_PLAYED.items()}
+        for reason, (role, rule) in rules.items():
+            if role in frame.columns:
+                before, frame = frame.height, frame.filter(rule)
+                self._account.skip(reason, before - frame.height)
+        return frame.with_columns(pl.lit(1.0).alias("count")) if self._columns.listens else frame
+
+
+def whole_texts(floats: pl.Series, name: str) -> pl.Series:
+    """
+    Return *floats* as text, whole numbers without a decimal point.
+
+    Raises:
+        BadInput: some are so large that they lost digits.
+    """
+    most = LARGEST_WHOLE_32 if floats.dtype == pl.Float32 else LARGEST_WHOLE
+    lossy = floats.filter(floats.abs() > most)
+    if len(lossy):
+        role = ROLE_SHOWN.get(floats.name, floats.name)
+        raise BadInput(
+            f"cannot read {name}: its {role} ids became floats and lost digits, such as {lossy[0]!r}. "
+            f"Write them as whole numbers or as text."
+        )
+    whole = floats.cast(pl.Int64, strict=False)
+    return whole.cast(pl.String).zip_with(whole == floats, floats.cast(pl.String))
+
+
+def _bare(column: pl.Series) -> pl.Series:
+    """Return *column* without blanks around its texts; ids also without quotes and texts for missing values."""
+    distinct = column.unique()  # few texts are, so that the usual column costs little
+    return column if (distinct == _stripped(distinct)).all() else _stripped(column)
+
+
+def _stripped(column: pl.Series) -> pl.Series:
+    is_id = column.name in IDS
+    column = column.str.strip_chars()
+    if is_id and column.str.starts_with('"').any():
+        column = column.map_elements(bare_id, pl.String)
+    return column.set(column.is_in(MISSING if is_id else [NULL]), "")
+
+
+def _are_floats(ids: pl.Series) -> bool:
+    filled = ids.unique()
+    filled = filled.filter(filled != "")
+    floats = filled.str.extract(f"({WHOLE_FLOAT})").cast(pl.Float64, strict=False)
+    return len(filled) > 0 and bool((floats == floats.floor()).fill_null(False).all())
+
+
+def _with_tracks(frame: pl.DataFrame) -> pl.DataFrame:
+    """Complete the ids: the name of an artist, and the artist and name of a track, or its name alone."""
+    frame = frame.with_columns(_or("artist", "artist_name"))
+    if "track_name" not in frame.columns:
+        return frame.with_columns(pl.lit("").alias("track_name")) if "track" in frame.columns else frame
+    nameless = frame["track"] == "" if "track" in frame.columns else pl.repeat(True, frame.height, eager=True)
+    if not nameless.any():
+        return frame
+    said = frame.select(_or("artist_name", "artist"), "track_name")
+    pairs = said.filter(nameless).unique()
+    ids = [(track_id(artist, track) if artist else track) if track else "" for artist, track in pairs.iter_rows()]
+    pairs = pairs.with_columns(pl.Series("id", ids, dtype=pl.String))
+    named = said.join(pairs, on=pairs.columns[:2], how="left", maintain_order="left")["id"]
+    kept = frame["track"] if "track" in frame.columns else named
+    return frame.with_columns(named.zip_with(nameless, kept).alias("track"))
+
+
+def _or(role: str, other: str) -> pl.Expr:
+    return pl.when(pl.col(role) == "").then(pl.col(other)).otherwise(pl.col(role)).alias(role)
+
+
+def _with_numbers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return *frame* with numbers as float64: NaN for anything else, or, in positions, the end of the playlist."""
+    numbers = []
+    for role in NUMBERS:
+        if role in frame.columns:
+            column = frame[role].str.strip_chars() if frame[role].dtype == pl.String else frame[role]
+            numbers.append(column.cast(pl.Float64, strict=False).fill_null(float("nan")))
+    frame = frame.with_columns(numbers)
+    if "position" not in frame.columns:
+        return frame
+    position = pl.col("position")
+    return frame.with_columns(pl.when(position.is_finite()).then(position).otherwise(float("inf")))
