@@ -52,7 +52,7 @@ def _serve(settings: Settings) -> int:
     configure_logs(settings)
     try:
         _check_files(settings)
-        with runtime_directory(settings.runtime) as runtime:
+        with runtime_directory(settings.runtime, settings.workers) as runtime:
             # These import the metrics, which need the runtime directory.
             from service.server.supervisor import serve
             from service.telemetry.tracing import open_tracer

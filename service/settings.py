@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     runtime: Path | None = Field(
         None,
         description="Parent directory for files shared between workers. Default: `/dev/shm` if writable, otherwise the "
-        "system's temporary directory.",
+        "system's temporary directory. That one is also used if this one has no room.",
     )
     drain_s: float = Field(
         1.0, ge=0, description="Seconds after SIGTERM in which it reports unready and still answers."
