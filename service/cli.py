@@ -46,12 +46,14 @@ def _serve(settings: Settings) -> int:
     # Imported here: the numeric libraries read the number of threads when they are loaded.
     from service.auth.keys import BadKeys
     from service.reload.blocklist import BadBlocklist
+    from service.server.descriptors import fit_connections
     from service.server.runtime import runtime_directory
     from service.telemetry.logs import configure_logs
 
     configure_logs(settings)
     try:
         _check_files(settings)
+        settings = fit_connections(settings)
         with runtime_directory(settings.runtime, settings.workers) as runtime:
             # These import the metrics, which need the runtime directory.
             from service.server.supervisor import serve
@@ -84,7 +86,8 @@ def _check_files(settings: Settings) -> None:
 def _limit_threads(n_threads: int) -> None:
     """Limit the numeric libraries: one request is too small for several threads, and workers share the machine."""
     for library in ("OPENBLAS", "OMP", "MKL"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", str(n_threads))
+        name = f"{library}_NUM_THREADS"
+        os.environ[name] = os.environ.get(name) or str(n_threads)
 
 
 def _fail(*reasons: str) -> int:
