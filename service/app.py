@@ -81,13 +81,12 @@ def _add_middleware(app: FastAPI, state: AppState) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: AppState = app.state.segue
-    tasks = [asyncio.create_task(state.reloader.run()), asyncio.create_task(state.reloader.beat())]
+    polling = asyncio.create_task(state.reloader.run())
     await state.reloader.settle()
     yield
-    for task in tasks:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    polling.cancel()
+    with suppress(asyncio.CancelledError):
+        await polling
     await state.auditor.stop()
     state.model.close()
     if state.tracer is not None:

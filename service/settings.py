@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, IPvAnyNetwork, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.files import printable
+
 
 def url_prefix(text: str) -> str:
     """
@@ -25,7 +27,7 @@ def url_prefix(text: str) -> str:
 class Settings(BaseSettings):
     """Settings read from the environment, with the prefix `SEGUE_`; `docs/settings.md` lists them."""
 
-    model_config = SettingsConfigDict(env_prefix="SEGUE_", frozen=True, allow_inf_nan=False)
+    model_config = SettingsConfigDict(env_prefix="SEGUE_", env_ignore_empty=True, frozen=True, allow_inf_nan=False)
 
     models: Path = Field(Path("models"), description="Directory of the store that the trainer publishes to.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -47,7 +49,7 @@ class Settings(BaseSettings):
     runtime: Path | None = Field(
         None,
         description="Parent directory for files shared between workers. Default: `/dev/shm` if writable, otherwise the "
-        "system's temporary directory.",
+        "system's temporary directory. That one is also used if this one has no room.",
     )
     drain_s: float = Field(
         1.0, ge=0, description="Seconds after SIGTERM in which it reports unready and still answers."
@@ -100,6 +102,13 @@ class Settings(BaseSettings):
     @classmethod
     def _without_brackets(cls, host: Any) -> Any:
         return host.strip("[]") if isinstance(host, str) else host
+
+    @field_validator("models", "runtime", "keys", "blocklist")
+    @classmethod
+    def _is_utf_8(cls, path: Path | None) -> Path | None:
+        if path is not None and printable(str(path)) != str(path):
+            raise ValueError("its bytes are not UTF-8, which JSON and the index of neighbours need: rename it")
+        return path
 
     @model_validator(mode="after")
     def _is_not_open_by_accident(self) -> Self:

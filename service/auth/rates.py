@@ -9,13 +9,18 @@ worker leaves nothing locked. The clock is CLOCK_MONOTONIC, which all processes 
 """
 
 import fcntl
+import logging
 import mmap
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 from service.auth.keys import Key
+
+log = logging.getLogger("segue")
 
 FILE = "rates"
 # Two words each: the owner's tag and the time at which it is full. More than the keys seen since the start.
@@ -33,15 +38,12 @@ class RateLimits:
     """
 
     def __init__(self, directory: Path) -> None:
-        """
-        Raises:
-            OSError: the file cannot be created, or there is no room for it.
-        """
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(directory / FILE, flags, 0o600)
-        # Allocated now: a write to a mapped file on a full disk would kill the process.
-        os.posix_fallocate(self._descriptor, 0, FILE_BYTES)
-        self._map = mmap.mmap(self._descriptor, FILE_BYTES)
+        try:
+            self._descriptor: int | None = _open(directory / FILE)
+        except OSError as error:  # requests are answered all the same
+            log.warning("each worker counts the rates of keys by itself: %s: %s", directory / FILE, error.strerror)
+            self._descriptor = None
+        self._map = mmap.mmap(-1 if self._descriptor is None else self._descriptor, FILE_BYTES)
         self._words = memoryview(self._map).cast("q")
         self._places: dict[str, int] = {}
 
@@ -58,22 +60,32 @@ class RateLimits:
         if key.rate is None or key.burst is None:
             return 0.0
         step = round(SECOND_NS / key.rate)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        try:
+        with self._locked():
             # Read under the lock: otherwise a request could be counted before the previous one.
             moment = time.monotonic_ns() if now is None else round(now * SECOND_NS)
             slot = self._slot(key.name)
             full_at, wait = count(self._words[slot], moment, step, key.burst)
             self._words[slot] = full_at
-        finally:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         return wait / SECOND_NS
 
     def close(self) -> None:
         """Close the file. The buckets in it remain."""
         self._words.release()
         self._map.close()
-        os.close(self._descriptor)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Exclude the other workers, if they share the buckets."""
+        if self._descriptor is None:
+            yield
+            return
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _slot(self, name: str) -> int:
         """Return the index of the bucket of *name*."""
@@ -91,6 +103,18 @@ class RateLimits:
                 return word + 1
         # Every slot is taken. Two names then share a bucket, which is stricter and not an error.
         return 2 * (home % SLOTS) + 1
+
+
+def _open(path: Path) -> int:
+    """Open the file of buckets at *path*, with room for all: without, a write to the mapped file kills the process."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, FILE_BYTES)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # some file systems have no locks
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def count(full_at: int, now: int, step: int, burst: int) -> tuple[int, int]:

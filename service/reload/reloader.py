@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing import parent_process
 from typing import Any
 
@@ -20,7 +21,7 @@ from service.telemetry.status import StatusDirectory, WorkerStatus
 log = logging.getLogger("segue")
 
 WAIT_S = 0.02
-BEAT_S = 1.0
+RETRY_S = 1.0  # between two polls while a trouble may pass
 ANSWERING = ("ready", "degraded")
 
 
@@ -43,6 +44,7 @@ class Reloader:
         self._polled = False
         self.keys: Keys | None = None
         self.stopping = False
+        self._is_posted = True
         if self._key_file is not None:
             self._key_file.poll()
             self._accept_keys(self._key_file)
@@ -60,18 +62,16 @@ class Reloader:
         closed = manifest is None or (self._key_file is not None and self._key_file.content is None)
         return WorkerStatus("unready" if closed else "degraded" if reason else "ready", version, reason, created_at)
 
+    @property
+    def _is_unsettled(self) -> bool:
+        files = (self._blocklist, self._key_file)
+        return self._model.is_unsettled or any(file.is_unsettled for file in files if file)
+
     async def run(self) -> None:
         """Poll until cancelled."""
         while True:
             await self.poll()
-            await asyncio.sleep(self._interval_s)
-
-    async def beat(self) -> None:
-        """Show the supervisor, until cancelled, that the event loop runs."""
-        while True:
-            with suppress(OSError):
-                self._statuses.beat()
-            await asyncio.sleep(BEAT_S)
+            await asyncio.sleep(min(self._interval_s, RETRY_S) if self._is_unsettled else self._interval_s)
 
     async def poll(self, *, again: bool = False) -> None:
         """
@@ -115,8 +115,7 @@ class Reloader:
         """Report from now on that this worker is stopping."""
         if not self.stopping:
             self.stopping = True
-            with suppress(OSError):  # a full disk must not prevent the drain
-                self._write_status(time.monotonic())
+            self._write_status(time.monotonic())
 
     async def _poll(self, again: bool) -> None:
         if self._key_file is not None and await asyncio.to_thread(self._key_file.poll):
@@ -142,8 +141,15 @@ class Reloader:
         self.keys = file.content or Keys(keys=())  # without a readable file, no key is accepted
 
     def _write_status(self, polled_s: float) -> None:
-        status = self.status
-        self._statuses.write(WorkerStatus(status.status, status.version, status.reason, status.created_at, polled_s))
+        try:
+            self._statuses.write(replace(self.status, polled_s=polled_s))
+            self._is_posted = True
+        except OSError as error:  # requests are answered all the same
+            if self._is_posted:
+                text = "requests are answered, and metrics show an old status of this worker: %s: %s; %s"
+                remedy = "make room there, or name another directory in SEGUE_RUNTIME"
+                log.warning(text, error.filename, error.strerror, remedy)
+            self._is_posted = False
 
     def _log(self, name: str, file: ReloadedFile[Any]) -> None:
         if not file.refusal:

@@ -121,7 +121,7 @@ class Supervisor(Multiprocess):
     def keep_subprocess_alive(self) -> None:
         """Replace each worker that died or hangs. Called once a tick."""
         for place, process in enumerate(self.processes):
-            hangs = process.hangs(None if process.pid is None else self._statuses.last_beat(process.pid))
+            hangs = process.hangs()
             if self.should_exit.is_set() or (process.process.is_alive() and not hangs):
                 continue
             if not process.is_buried:

@@ -6,7 +6,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import parent_process
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from uvicorn.config import Config
 from uvicorn.supervisors.multiprocess import Process
 
 from service.settings import Settings
+from service.telemetry.counts import log_loss
 from service.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 # GIL switch interval. The default of 5 ms would let a background thread delay a request by more than it takes.
 SWITCH_INTERVAL_S = 0.0002
 ACCEPTED_AT_ONCE = 16
+BEAT_S = 1.0
+MAX_BEATS = 1 << 16  # read at the same time
 # Counted in ticks of the supervisor, not in seconds: while the whole machine is paused, it does not tick either.
 HANGS_AFTER_TICKS = 150
 STARTS_WITHIN_TICKS = 3000  # until the first heartbeat; importing the libraries takes long on a busy machine
@@ -32,9 +36,9 @@ STARTS_WITHIN_TICKS = 3000  # until the first heartbeat; importing the libraries
 class Worker(uvicorn.Server):
     """A server that drains before it stops, polls when told to, and does not outlive its supervisor."""
 
-    def __init__(self, config: Config, settings: Settings):
+    def __init__(self, config: Config, settings: Settings, beat: Callable[[], None]):
         super().__init__(config)
-        self._drain_s = settings.drain_s
+        self._drain_s, self._beat = settings.drain_s, beat
         self._parent = _parent_id()
         self._stop_s: float | None = None
         self._told_to_poll = False
@@ -44,6 +48,16 @@ class Worker(uvicorn.Server):
         signal.signal(signal.SIGHUP, self._note_hangup)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         super().run(multiply(sockets or []))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._beating = asyncio.create_task(self._keep_beating())  # now: the application may take long to start
+        await super().startup(sockets)
+
+    async def _keep_beating(self) -> None:
+        while True:
+            self._beat()
+            log_loss()
+            await asyncio.sleep(BEAT_S)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain and then stop on SIGTERM; stop on Ctrl-C and on a second signal."""
@@ -80,14 +94,15 @@ class WorkerProcess(Process):
     def __init__(self, config: Config, sockets: list[socket.socket], settings: Settings):
         self.age_ticks, self.is_buried = 0, False
         self._settings = settings
-        self._beat: int | None = None
-        self._silent_ticks = 0
+        self._has_beaten, self._silent_ticks = False, 0
         super().__init__(config, sockets)
+        for end in (self.parent_conn, self.child_conn):
+            os.set_blocking(end.fileno(), False)
 
     @property
     def server(self) -> Worker:
         if self._server is None:
-            self._server = Worker(self.config, self._settings)
+            self._server = Worker(self.config, self._settings, self.beat)
         assert isinstance(self._server, Worker)
         return self._server
 
@@ -96,7 +111,12 @@ class WorkerProcess(Process):
         super().target(sockets)
 
     def always_pong(self) -> None:
-        """Do nothing: the heartbeat in the status directory shows that the event loop runs, which pongs do not."""
+        """Do nothing: the heartbeat shows that the event loop runs, which pongs do not."""
+
+    def beat(self) -> None:
+        """Show the supervisor that the event loop of this process runs."""
+        with suppress(OSError):  # it has not read for hours, and will when it goes on
+            os.write(self.child_conn.fileno(), b".")
 
     def start(self) -> None:
         """Start the process. It receives SIGHUP only when it can handle it."""
@@ -106,14 +126,18 @@ class WorkerProcess(Process):
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
-    def hangs(self, beat: int | None) -> bool:
-        """Count one tick; returns True if the heartbeat has not changed from *beat* for too long."""
+    def hangs(self) -> bool:
+        """Count one tick; returns True if the process has been silent for too long."""
         self.age_ticks += 1
-        if beat is None and self._beat is not None:
-            return False  # the status directory is gone, and nothing is known
-        self._silent_ticks = 0 if beat != self._beat else self._silent_ticks + 1
-        self._beat = beat
-        return self._silent_ticks > (STARTS_WITHIN_TICKS if beat is None else HANGS_AFTER_TICKS)
+        beats = self._beats()
+        self._silent_ticks = 0 if beats else self._silent_ticks + 1
+        self._has_beaten = self._has_beaten or beats
+        return self._silent_ticks > (HANGS_AFTER_TICKS if self._has_beaten else STARTS_WITHIN_TICKS)
+
+    def _beats(self) -> bool:
+        with suppress(OSError):  # there was none, or the process was killed
+            return bool(os.read(self.parent_conn.fileno(), MAX_BEATS))
+        return False
 
     def signal(self, number: int) -> None:
         """Send the signal *number* to the process."""

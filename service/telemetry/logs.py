@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import sys
+from pathlib import Path
 from typing import Any, TextIO
 
 import orjson
@@ -13,7 +15,7 @@ from service.settings import Settings
 
 def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
     """Send all log records, ours and those of libraries, to *stream* in one format. Default: standard error."""
-    stream = sys.stderr if stream is None else stream
+    stream = stream or sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115  # it may be closed
     for_a_person = settings.log_format == "console" or (settings.log_format == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_formatter(_columns(stream) if for_a_person else _json()))

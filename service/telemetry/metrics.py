@@ -3,6 +3,7 @@
 import os
 from collections import Counter as Tally
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from service.telemetry.counts import allocate_counts
 from service.telemetry.status import StatusDirectory
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -20,6 +22,7 @@ RELEASE = version("segue")
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
+allocate_counts()
 REGISTRY = CollectorRegistry()
 REQUESTS = Histogram(
     "segue_request_duration_seconds",
@@ -97,9 +100,9 @@ class Workers(Collector):
 
 
 def describe_metrics(statuses: StatusDirectory) -> bytes:
-    """Return the metrics of all workers in the format of Prometheus."""
+    """Return the metrics of all workers, or of this one if the shared files are gone, in the format of Prometheus."""
     registry = REGISTRY
-    if DIRECTORY in os.environ:
+    if DIRECTORY in os.environ and Path(os.environ[DIRECTORY]).is_dir():
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types there
     return generate_latest(registry) + generate_latest(Workers(statuses))
@@ -108,7 +111,8 @@ def describe_metrics(statuses: StatusDirectory) -> bytes:
 def forget_worker(pid: int) -> None:
     """Remove the gauges of the worker *pid*, which has ended. Its counts remain."""
     if DIRECTORY in os.environ:
-        mark_process_dead(pid)  # type: ignore[no-untyped-call]  # the library has no types there
+        with suppress(OSError):
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]  # the library has no types there
 
 
 def private_bytes(pid: int) -> int | None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,7 +37,8 @@ class StatusDirectory:
 
     def __init__(self, directory: Path):
         self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # the first write tells
+            directory.mkdir(parents=True, exist_ok=True)
 
     def write(self, status: WorkerStatus) -> None:
         """Write the status of this process."""
@@ -48,22 +48,9 @@ class StatusDirectory:
         """Return the status of each worker by process id."""
         found = {}
         for path in self._directory.glob("*.json"):
-            with suppress(FileNotFoundError):  # the worker has just left
+            with suppress(OSError):  # the worker has just left
                 found[int(path.stem)] = WorkerStatus(**json.loads(path.read_text()))
         return found
-
-    def beat(self) -> None:
-        """Show that the event loop of this process runs."""
-        path = self._path(os.getpid()).with_suffix(".beat")
-        path.touch()
-        os.utime(path, ns=(time.monotonic_ns(),) * 2)  # a full disk does not prevent this for a file that exists
-
-    def last_beat(self, pid: int) -> int | None:
-        """Return a number that changes with each beat of the worker *pid*; None before the first."""
-        try:
-            return self._path(pid).with_suffix(".beat").stat().st_mtime_ns
-        except FileNotFoundError:
-            return None
 
     def write_served(self, version: str) -> None:
         """Note that *version* could be opened and is served."""
@@ -73,18 +60,23 @@ class StatusDirectory:
         """Return the version that a worker opened last; None if none has."""
         try:
             return (self._directory / SERVED).read_text()
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def remove(self, pid: int) -> None:
-        """Remove the files of the worker *pid*, which has ended."""
-        for suffix in (".json", ".beat"):
-            self._path(pid).with_suffix(suffix).unlink(missing_ok=True)
+        """Remove the status of the worker *pid*, which has ended."""
+        with suppress(OSError):
+            self._path(pid).unlink()
 
     def _path(self, pid: int) -> Path:
         return self._directory / f"{pid}.json"
 
     def _replace(self, path: Path, text: str) -> None:
         staged = path.with_name(f"{path.name}.{os.getpid()}")
-        staged.write_text(text)
-        staged.replace(path)
+        try:
+            staged.write_text(text)
+            staged.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                staged.unlink()
+            raise OSError(error.errno, error.strerror, str(path)) from error

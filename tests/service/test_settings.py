@@ -18,6 +18,28 @@ def test_settings_are_read_with_their_prefix(monkeypatch: pytest.MonkeyPatch):
     assert (Settings().models, Settings().port, Settings().host) == (Path("/srv/models"), 9, "127.0.0.1")
 
 
+def test_an_empty_variable_means_unset(monkeypatch: pytest.MonkeyPatch):
+    """Compose files write `SEGUE_KEYS=` for a variable that is not set."""
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"SEGUE_{name.upper()}", "")
+
+    assert Settings() == Settings.model_construct()
+
+
+def test_an_empty_key_file_does_not_open_the_service_to_other_machines(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SEGUE_KEYS", "")
+    monkeypatch.setenv("SEGUE_HOST", "0.0.0.0")
+
+    with pytest.raises(ValidationError, match="SEGUE_KEYS names no key file"):
+        Settings()
+
+
+@pytest.mark.parametrize("name", ["models", "runtime", "keys", "blocklist"])
+def test_a_path_that_is_not_utf_8_is_refused(name: str):
+    with pytest.raises(ValidationError, match="not UTF-8"):
+        Settings(**{name: Path(os.fsdecode(b"/srv/\xff"))})
+
+
 @pytest.mark.parametrize("value", ["inf", "nan", "-inf"])
 def test_no_time_is_without_end(value: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SEGUE_REQUEST_TIMEOUT_S", value)

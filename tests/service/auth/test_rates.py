@@ -162,9 +162,18 @@ def test_a_link_in_place_of_the_file_is_not_followed(tmp_path: Path):
     (tmp_path / "elsewhere").touch()
     (tmp_path / "rates").symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(OSError, match="symbolic links"):
-        RateLimits(tmp_path)
+    RateLimits(tmp_path).close()
     assert (tmp_path / "elsewhere").stat().st_size == 0
+
+
+def test_without_a_shared_file_a_worker_counts_by_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """A directory that is full, gone or read-only must not end the service."""
+    limits = RateLimits(tmp_path / "gone")
+
+    assert allowed(limits, key(), 1e6) == 5
+    assert "each worker counts the rates of keys by itself" in caplog.text
+    assert "No such file or directory" in caplog.text
+    limits.close()
 
 
 # Prints how many of 3000 requests are allowed.

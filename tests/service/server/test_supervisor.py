@@ -29,7 +29,6 @@ from service.engine import Manifest, Store, new_version
 from service.server.supervisor import MIN_LIFE_TICKS, Supervisor, listen
 from service.server.worker import HANGS_AFTER_TICKS, STARTS_WITHIN_TICKS, WorkerProcess
 from service.settings import Settings
-from service.telemetry.status import StatusDirectory
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 30.0  # nothing here takes as long unless it is broken
@@ -108,10 +107,16 @@ def is_alive(pid: int) -> bool:
 
 
 @contextmanager
-def running(store: Path, workers: int, **settings: Any) -> Iterator[Running]:
-    """Start a service on a free port, wait until it is ready, and kill the rest of it at the end."""
+def running(store: Path, workers: int, mount: str = "", **settings: Any) -> Iterator[Running]:
+    """
+    Start a service on a free port, wait until it is ready, and kill the rest of it at the end.
+
+    Args:
+        mount: a shell command, which runs before it in a namespace of mounts of its own.
+    """
+    command = [sys.executable, "-m", "service"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "service"],
+        ["unshare", "-rm", "sh", "-c", f'{mount} && exec "$@"', "sh", *command] if mount else command,
         env=environment(models=store, port=0, workers=workers, **settings),
         cwd=ROOT,
         stderr=subprocess.PIPE,
@@ -123,10 +128,10 @@ def running(store: Path, workers: int, **settings: Any) -> Iterator[Running]:
     listener.start()
     try:
         until(lambda: service.logged("listening on") and service.logged("serving version") == workers)
-        found = re.search(r"listening on (\S+):(\d+)", service.lines[0])
+        found = re.search(r"listening on (\S+):(\d+)", "".join(service.lines))
         assert found is not None
         service.host, service.port = found[1], int(found[2])
-        until(lambda: len(service.workers()) == workers)  # each writes its status after its log line
+        until(lambda: mount or len(service.workers()) == workers)  # each writes its status after its log line
         yield service
     finally:
         with suppress(ProcessLookupError):
@@ -330,6 +335,78 @@ def test_workers_stop_when_their_supervisor_is_killed(store: Path, keys: Path):
         until(lambda: not is_alive(worker))
 
 
+# Without room in memory
+
+
+def may_mount() -> bool:
+    try:
+        command = ["unshare", "-rm", "sh", "-c", "mount -t tmpfs tmpfs /dev/shm"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+needs_mounts = pytest.mark.skipif(not may_mount(), reason="no namespaces of mounts here")
+
+
+def answers(service: Running) -> None:
+    """Send requests to both workers, each of which counts, and check that none is lost."""
+    for path in ("/search?q=love", "/model", "/health/ready", "/search?q=you", "/metrics") * 8:
+        assert service.get(path)[0] == 200, service.lines
+
+
+def kill_a_worker(service: Running) -> None:
+    children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
+    before = service.logged("serving version")
+    os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
+    until(lambda: service.logged("serving version") > before)
+
+
+@needs_mounts
+@pytest.mark.parametrize("size", ["4k", "64k"])
+def test_another_directory_is_used_if_memory_has_no_room(size: str, store: Path, keys: Path):
+    with running(store, 2, f"mount -t tmpfs -o size={size} tmpfs /dev/shm", keys=keys) as service:
+        answers(service)
+
+        until(lambda: len(service.workers()) == 2)
+        assert service.logged("/dev/shm has room for") == 1
+        assert service.logged("died") == 0
+
+
+@needs_mounts
+@pytest.mark.parametrize("size", ["4k", "64k", "400k"])
+def test_no_answer_is_lost_if_no_directory_has_room(size: str, store: Path, keys: Path, tmp_path: Path):
+    mount = " && ".join(f"mount -t tmpfs -o size={size} tmpfs {place}" for place in ("/dev/shm", tmp_path))
+    with running(store, 2, f"{mount} && export TMPDIR={tmp_path}", keys=keys) as service:
+        answers(service)
+        kill_a_worker(service)
+        answers(service)
+
+        until(lambda: service.logged("metrics of this process are lost"))
+        assert service.logged("No space left on device; make room there")
+        assert service.logged("died") == service.logged("died (-9)") == 1
+
+
+@needs_mounts
+@pytest.mark.parametrize("removed", [False, True])
+def test_no_answer_is_lost_if_the_directory_is_filled_or_removed_meanwhile(removed: bool, store: Path, keys: Path):
+    with running(store, 2, "mount -t tmpfs -o size=4m tmpfs /dev/shm", keys=keys) as service:
+        answers(service)
+        memory = Path(f"/proc/{service.process.pid}/root/dev/shm")
+        if removed:
+            shutil.rmtree(next(memory.glob("segue-*")))
+        else:
+            with suppress(OSError), (memory / "fill").open("wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+        answers(service)
+        kill_a_worker(service)
+        answers(service)
+
+        assert service.logged("died") == service.logged("died (-9)") == 1
+        until(lambda: service.logged("metrics show an old status"))
+
+
 # The supervisor alone
 
 
@@ -365,7 +442,6 @@ class FakeSupervisor(Supervisor):
         self.start_settings, self.n_failures = settings, 0
         super().__init__(Config("none", log_config=None), listener, settings)
         self.processes = [self.start_worker()]
-        self.beat = StatusDirectory(runtime / "workers").beat
 
     def start_worker(self) -> FakeProcess:
         if self.n_failures:
@@ -373,6 +449,9 @@ class FakeSupervisor(Supervisor):
             raise BlockingIOError(EAGAIN, "Resource temporarily unavailable")
         self.started.append(FakeProcess(self.start_settings))
         return self.started[-1]
+
+    def beat(self) -> None:
+        self.started[-1].beat()
 
     def tick(self, n_ticks: int) -> int:
         """Let *n_ticks* pass and return the number of workers started so far."""
@@ -413,12 +492,14 @@ def test_a_worker_that_cannot_be_forked_is_started_later(supervisor: FakeSupervi
     assert not supervisor.should_exit.is_set()
 
 
-def test_workers_are_kept_if_their_statuses_disappear(supervisor: FakeSupervisor, tmp_path: Path):
-    supervisor.beat()
-    supervisor.tick(1)
-    shutil.rmtree(tmp_path / "workers")
+def test_heartbeats_that_nobody_reads_do_not_block_a_worker(supervisor: FakeSupervisor):
+    """The supervisor may be paused, and has to notice afterwards that the worker is well."""
+    for _ in range(1 << 16):
+        supervisor.beat()
 
-    assert supervisor.tick(STARTS_WITHIN_TICKS + 2) == 1
+    assert supervisor.tick(HANGS_AFTER_TICKS) == 1
+    supervisor.beat()
+    assert supervisor.tick(HANGS_AFTER_TICKS) == 1
 
 
 def test_a_worker_whose_heartbeat_stops_is_killed_and_replaced(supervisor: FakeSupervisor):

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pty
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -242,3 +243,12 @@ def test_the_lines_of_requests_can_be_turned_off(serve: Callable[..., Any], stre
         client.get("/health/live")
 
     assert "request" not in [line["event"] for line in lines(stream)]
+
+
+def test_a_closed_standard_error_loses_the_log_and_nothing_else():
+    code = "import logging; from service.settings import Settings; from service.telemetry.logs import configure_logs; "
+    code += "configure_logs(Settings()); logging.getLogger('segue').error('lost'); print('goes on')"
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-W", "ignore", "-c", code]
+
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "goes on\n"

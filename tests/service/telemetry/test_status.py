@@ -44,17 +44,6 @@ def test_a_worker_that_leaves_during_reading_is_left_out(tmp_path: Path, statuse
     assert statuses.read() == {os.getpid(): READY}
 
 
-def test_each_heartbeat_differs_from_the_one_before(statuses: StatusDirectory):
-    beats = [statuses.last_beat(os.getpid())]
-    for _ in range(2):
-        statuses.beat()
-        beats.append(statuses.last_beat(os.getpid()))
-
-    assert beats[0] is None
-    assert len(set(beats)) == 3
-    assert statuses.read() == {}
-
-
 def test_the_last_served_version_is_kept(statuses: StatusDirectory):
     assert statuses.last_served() is None
     for version in ("v1", "v2"):
@@ -64,14 +53,12 @@ def test_the_last_served_version_is_kept(statuses: StatusDirectory):
     assert statuses.read() == {}
 
 
-def test_a_removed_worker_has_neither_status_nor_heartbeat(statuses: StatusDirectory):
+def test_a_removed_worker_has_no_status(statuses: StatusDirectory):
     statuses.write(READY)
-    statuses.beat()
     for _ in range(2):  # again: it does not matter
         statuses.remove(os.getpid())
 
     assert statuses.read() == {}
-    assert statuses.last_beat(os.getpid()) is None
 
 
 def test_readers_find_a_whole_status_at_any_time(tmp_path: Path, statuses: StatusDirectory):
