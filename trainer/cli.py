@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias, get_args
 
 from service.engine import EngineError, Manifest, ModelError, Store, StoreBusy, Weighting
+from service.streams import check_output
 from trainer.config import FULL, HELP, PROFILES, TOLERANCE, Configs, TrainingConfig, read_config
 from trainer.errors import BadConfig, NotPublished, TrainerError
 
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")
+    except MemoryError as error:
+        return _fail(f"the memory is not enough: {error or 'allocation failed'}; use fewer factors or less data")
     except KeyboardInterrupt:
         print("interrupted; the published version is unchanged", file=sys.stderr)
         return INTERRUPTED
@@ -257,6 +260,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from trainer import pipeline
 
     print(pipeline.evaluate(options.data, _configs(options), options.out, options.columns))
+    check_output()
 
 
 def _tune(options: argparse.Namespace) -> None:
@@ -296,6 +300,7 @@ def _list(options: argparse.Namespace) -> None:
     print(f"  {'version':<28}{'playlists':>12}{'catalogue':>12}{'NDCG':>8}{'R-prec':>8}{'MiB':>8}  created")
     for version in store.versions():
         print(f"{'*' if version == current else ' '} {version:<28}{_details(store, version)}")
+    check_output()
 
 
 def _details(store: Store, version: str) -> str:
@@ -319,6 +324,7 @@ def _age(created_at: str) -> str:
 
 def _show(options: argparse.Namespace) -> None:
     print(json.dumps(Manifest.read(Store(options.models).version(options.version)).content(), indent=2))
+    check_output()
 
 
 def _verify(options: argparse.Namespace) -> None:

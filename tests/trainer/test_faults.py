@@ -211,6 +211,15 @@ def test_data_that_cannot_be_read_are_named_and_nothing_is_lost(
     assert still_serves(store)
 
 
+@pytest.mark.parametrize("redirection", [">&- 2>/dev/full", "<&- >/dev/full 2>&-", "2>&1 | true"])
+def test_a_run_that_nobody_listens_to_publishes(few: Path, tmp_path: Path, redirection: str):
+    command = [sys.executable, "-m", "trainer", "train", few, "--models", tmp_path / "models", "--no-holdout", *TINY]
+    shell = ["bash", "-o", "pipefail", "-c", f'"$@" {redirection}', "bash", *map(str, command)]
+
+    assert subprocess.run(shell, cwd=ROOT, check=False).returncode == 0
+    assert still_serves(Store(tmp_path / "models"))
+
+
 @contextmanager
 def running(data: Path, models: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """A retrain in a process of its own."""
