@@ -385,6 +385,49 @@ def test_a_current_version_that_is_gone_is_said_and_the_next_run_publishes(
     assert still_serves(store)
 
 
+def test_a_version_without_rights_is_listed_with_the_reason_and_stops_no_other_command(
+    store: Store, entered_by_all: Path, capsys: pytest.CaptureFixture[str]
+):
+    store = Store(Path(shutil.copytree(store.root, entered_by_all / "models")))
+    for path in (store.root, *store.root.rglob("*")):
+        path.chmod(0o777)
+    first, second = store.versions()
+
+    with denied(store.root / first, 0):
+        assert models("list", store) == 0
+        assert models("prune", store, "--keep", "1") == 0
+    listed, _, pruned = capsys.readouterr().out.partition("nothing to remove")
+    assert re.search(f"{first} .*Permission denied", listed)
+    assert pruned == "\n"
+    assert store.versions() == [first, second]
+
+
+def test_versions_are_listed_though_none_is_current(store: Store, capsys: pytest.CaptureFixture[str]):
+    store.pointer.unlink()
+
+    assert models("list", store) == 0
+
+    told = capsys.readouterr()
+    assert all(version in told.out for version in store.versions())
+    assert "*" not in told.out
+    assert "models rollback VERSION" in told.err
+
+
+def test_a_version_of_a_clock_that_was_ahead_is_listed_as_that(store: Store, capsys: pytest.CaptureFixture[str]):
+    rewrite(store.current(), created_at="2999-01-01T00:00:00+00:00")
+
+    assert models("list", store) == 0
+
+    assert "2999-01-01T00:00, ahead of the clock" in capsys.readouterr().out
+
+
+def test_data_in_a_path_that_is_not_utf_8_are_trained_on(few: Path, tmp_path: Path):
+    data = Path(shutil.copy(few, tmp_path / os.fsdecode(b"caf\xe9.json")))
+
+    assert train(data, tmp_path / "models", "--no-holdout") == 0
+    assert Manifest.read(Store(tmp_path / "models").current()).training["inputs"] == [str(data)]
+
+
 def test_versions_are_listed_beside_one_that_cannot_be_read(store: Store, capsys: pytest.CaptureFixture[str]):
     make_older(store)
 
