@@ -131,6 +131,61 @@ def test_a_file_that_cannot_be_written_is_named_with_the_reason_and_nothing_is_l
     assert still_serves(store)
 
 
+def rewritten(few: Path, to: Path, kind: str, write: Callable[[str], str], n_playlists: int = 60) -> Path:
+    """The same data, with the ids of *kind* written otherwise."""
+    playlists = json.loads(few.read_text())["playlists"][:n_playlists]
+    for playlist in playlists:
+        for track in playlist["tracks"]:
+            track[f"{kind}_uri"] = write(track[f"{kind}_uri"])
+    to.write_text(json.dumps({"playlists": playlists}))
+    return to
+
+
+@pytest.mark.parametrize(
+    ("kind", "write", "example"),
+    [
+        ("track", lambda id_: id_.removeprefix("t:"), "'t:"),  # bare ids in place of URIs
+        ("track", lambda id_: f"{id_}.0", ".0'"),
+        ("track", str.upper, "'T:"),
+        ("artist", lambda id_: f"https://example.org/{id_}", "'https://example.org/a:"),
+    ],
+)
+@pytest.mark.parametrize(("options", "n_playlists"), [(["--no-holdout"], 60), ([], 60), ([], 30)])
+def test_a_version_without_the_ids_of_the_published_one_is_not_published_unless_forced(
+    few: Path,
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    write: Callable[[str], str],
+    example: str,
+    options: list[str],
+    n_playlists: int,
+):
+    before, data = store.current(), rewritten(few, tmp_path / "s.json", kind, write, n_playlists)
+
+    assert train(data, store.root, *options) == 3
+
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"most popular {kind}s of the published one" in said
+    assert example in said
+    assert "--force" in said
+    assert store.current() == before
+
+
+def test_a_version_with_other_ids_can_be_forced(few: Path, store: Store, tmp_path: Path):
+    data = rewritten(few, tmp_path / "s.json", "track", str.upper)
+
+    assert train(data, store.root, "--no-holdout", "--force") == 0
+    assert Manifest.read(store.current()).training["forced"]
+
+
+def test_ids_that_only_become_more_are_published(few: Path, store: Store, tmp_path: Path):
+    more = rewritten(few, tmp_path / "more.json", "track", lambda id_: f"new {id_}")
+
+    assert main(["train", str(few), str(more), "--models", str(store.root), "--no-holdout", *TINY]) == 0
+
+
 def test_a_pointer_that_cannot_be_written_leaves_the_version_before_it_current(
     few: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ):
