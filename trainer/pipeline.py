@@ -19,7 +19,6 @@ from service.engine import (
     Store,
     StoreChanged,
     amend_version,
-    new_version,
     write_text,
 )
 from trainer.challenge import read_challenge, write_challenge, write_submission
@@ -58,6 +57,7 @@ class Plan:
         baselines: whether the evaluation includes the baselines.
         tolerance: the relative fall of NDCG or R-precision that is accepted.
         reading: the options of reading.
+        needs_locks: whether a store on a file system without locks is refused.
     """
 
     hold_out: bool = True
@@ -67,6 +67,7 @@ class Plan:
     baselines: bool = True
     tolerance: float = TOLERANCE
     reading: ReadOptions = DEFAULTS
+    needs_locks: bool = True
 
 
 def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Plan()) -> Manifest:
@@ -85,9 +86,9 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
         ModelError: another run is writing to the store, or the staged version cannot be opened.
         OSError: the store cannot be written to.
     """
-    store = Store(models)
+    store = Store(models, plan.needs_locks)
     with store.writing():
-        stopwatch, version = Stopwatch(), new_version()
+        stopwatch, version = Stopwatch(), store.next_version()
         with stopwatch.step("reading"):
             dataset = _read(paths, plan.reading)
         config = configs.for_data(dataset.listening)

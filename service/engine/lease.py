@@ -1,11 +1,11 @@
 """Shared locks on versions, so that nobody removes a version that a process has open."""
 
-import contextlib
 import fcntl
 import os
 from pathlib import Path
 
 from service.engine.files import reading
+from service.engine.locks import NO_LOCKS, share
 from service.engine.manifest import MANIFEST
 
 
@@ -22,8 +22,7 @@ class Lease:
         self._descriptor: int | None = None
         with reading(directory / MANIFEST):
             self._descriptor = os.open(directory / MANIFEST, os.O_RDONLY | os.O_CLOEXEC)
-        with contextlib.suppress(OSError):  # a file system without locks serves too
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        share(self._descriptor, directory)
 
     def close(self) -> None:
         """End the lease. A second call does nothing: another file may have the descriptor's number by then."""
@@ -35,12 +34,14 @@ class Lease:
 
 
 def in_use(directory: Path) -> bool:
-    """Return True if a process on this machine has the version in *directory* open."""
-    with (directory / MANIFEST).open("r+b") as file:  # network file systems lock only files opened for writing
-        try:
+    """
+    Return True if a process on this machine has the version in *directory* open, or has alone the right to it.
+
+    A file system without locks does not know, and the answer is False.
+    """
+    try:
+        with (directory / MANIFEST).open("r+b") as file:  # network file systems lock only files opened for writing
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # a file system without locks does not know
-            return False
+    except OSError as error:
+        return error.errno not in NO_LOCKS
     return False
