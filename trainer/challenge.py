@@ -11,6 +11,7 @@ from trainer.dataset import Dataset
 from trainer.errors import BadInput
 from trainer.evaluation.tasks import UNKNOWN, Task
 from trainer.sources import SourceTrack, mpd
+from trainer.sources.account import Account, group
 
 
 def write_challenge(directory: Path, dataset: Dataset, tasks: Sequence[Task], answers: Sequence[Sequence[str]]) -> None:
@@ -47,7 +48,7 @@ def write_submission(
 
 def read_challenge(path: Path) -> tuple[list[int], list[Task]]:
     """
-    Read a published `challenge_set.json`, plain or gzipped.
+    Read a published `challenge_set.json`, plain or packed.
 
     Returns:
         The number (pid) and the task of each playlist.
@@ -55,13 +56,17 @@ def read_challenge(path: Path) -> tuple[list[int], list[Task]]:
     Raises:
         BadInput: the file cannot be read, or is no challenge set.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror or error}") from error
-    found = list(mpd.decode(raw, str(path)))
+    account = Account("challenge set", unit="tracks")
+    found = mpd.read_slice(path, account)
+    for understood in group(str(path), [(str(path), account)]):
+        understood.check(0)  # a submission answers all of them
     tasks = [Task(index, UNKNOWN, playlist.title, playlist.tracks) for index, playlist in enumerate(found)]
-    return [int(playlist.id) for playlist in found], tasks
+    try:
+        return [int(playlist.id) for playlist in found], tasks
+    except ValueError as error:
+        raise BadInput(
+            f"cannot read {path}: a pid of a challenge set is a number, and one is not ({error})."
+        ) from error
 
 
 def _numbers(playlist_ids: Sequence[str]) -> Sequence[int]:

@@ -12,7 +12,19 @@ from pathlib import Path
 from typing import TypeAlias, get_args
 
 from service.engine import EngineError, Manifest, ModelError, Store, StoreBusy, Weighting
-from trainer.config import FULL, HELP, MAX_ODD, PROFILES, TOLERANCE, Configs, ReadOptions, TrainingConfig, read_config
+from trainer.config import (
+    FULL,
+    HELP,
+    MAX_ODD,
+    MIN_PLAYED_PCT,
+    MIN_PLAYED_S,
+    PROFILES,
+    TOLERANCE,
+    Configs,
+    ReadOptions,
+    TrainingConfig,
+    read_config,
+)
 from trainer.errors import BadConfig, NotPublished, TrainerError
 
 # The commands that train import their modules when they run, so that a rollback starts quickly.
@@ -178,6 +190,20 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="accepted share of odd records, which are passed over (default: %(default)s)",
     )
+    command.add_argument(
+        "--min-played",
+        type=_between(float, 0, 86_400),
+        default=MIN_PLAYED_S,
+        metavar="SECONDS",
+        help="length from which a listen counts, in histories that tell it (default: %(default)g)",
+    )
+    command.add_argument(
+        "--min-played-pct",
+        type=_between(float, 0, 100),
+        default=MIN_PLAYED_PCT,
+        metavar="PERCENT",
+        help="share of a track from which a listen counts, in histories that tell it (default: %(default)g)",
+    )
 
 
 def _add_models(command: argparse.ArgumentParser) -> None:
@@ -237,7 +263,7 @@ def _columns(text: str) -> dict[str, str]:
 
 
 def _read_options(options: argparse.Namespace) -> ReadOptions:
-    return ReadOptions(options.columns or {}, options.max_odd)
+    return ReadOptions(options.columns or {}, options.max_odd, options.min_played, options.min_played_pct)
 
 
 def _given(options: argparse.Namespace) -> dict[str, float | str]:

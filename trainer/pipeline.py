@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
         held_out = hold_out(dataset) if plan.hold_out else np.zeros(len(dataset), bool)
         with _current(store) as published, store.staging(version) as staged:
             start = find_start(published, dataset, held_out) if plan.warm else None
-            inputs = {"inputs": [str(path) for path in paths], "columns": dict(plan.reading.columns)}
+            inputs = dataset.understood() | {"columns": dict(plan.reading.columns)}
             fit_and_write(dataset.select(~held_out), staged, version, config, inputs, start, stopwatch)
             gate = (config.seed, plan.tolerance, plan.baselines, stopwatch)
             outcome = judge(staged, published, dataset, held_out, *gate)
@@ -203,7 +203,8 @@ def _check_writable(path: Path) -> None:
 
 
 def _read(paths: Sequence[Path], reading: ReadOptions) -> Dataset:
-    dataset = build_dataset(read(paths, reading))
+    found = read(paths, reading)
+    dataset = replace(build_dataset(found), inputs=found.groups, passed_over=found.passed)
     vocabulary = dataset.vocabulary
     say(
         f"{len(dataset):,} {'listeners' if dataset.listening else 'playlists'}, {len(vocabulary.track_ids):,} tracks, "
@@ -211,6 +212,8 @@ def _read(paths: Sequence[Path], reading: ReadOptions) -> Dataset:
     )
     if dataset.empty_playlists:
         say(f"skipped {dataset.empty_playlists:,} playlists without tracks")
+    if dataset.repeated_playlists:
+        say(f"skipped {dataset.repeated_playlists:,} playlists that repeat an earlier one: same id, title and tracks")
     if dataset.repeated_ids:
         say(f"{dataset.repeated_ids:,} playlists have the id of an earlier one; each counts as a playlist of its own")
     return dataset

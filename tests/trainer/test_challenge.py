@@ -65,7 +65,7 @@ def test_a_file_that_is_no_challenge_set_is_refused(tmp_path: Path, content: byt
 
 
 def test_a_challenge_set_that_is_not_there_is_refused(tmp_path: Path):
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match="No such file"):
         read_challenge(tmp_path / "none.json")
 
 

@@ -80,6 +80,31 @@ def test_a_version_has_the_metrics_of_playlists_it_was_not_trained_on(small_mode
     assert manifest.data["fingerprint"] == dataset.fingerprint
 
 
+def test_the_manifest_and_the_report_say_how_the_inputs_were_understood(tmp_path: Path):
+    data = tmp_path / "data"
+    data.mkdir()
+    tracks = [f"t:{number}" for number in range(9)]
+    lost = {"pid": 9, "tracks": [{"track_uri": "t:1"}, {"track_name": "Lost"}]}
+    a_slice(data / "a.json", [*(a_playlist(pid, *tracks) for pid in range(50)), lost])
+    (data / "a.xls").write_bytes(b"\xd0\xcf\x11\xe0\0")
+
+    assert main(["train", str(data), "--models", str(tmp_path / "models"), *TINY]) == 0
+    version = Store(tmp_path / "models").current()
+    training, report = Manifest.read(version).training, (version / "report.html").read_text()
+    (found,) = training["inputs"]
+    assert (found["path"], found["format"], found["records"]) == (
+        str(data / "a.json"),
+        "Million Playlist Dataset",
+        452,
+    )
+    assert found["odd"] == {"no track id": {"n": 1, "places": ["playlists[50].tracks[1]"]}}
+    assert training["passed_over"] == [
+        {"path": str(data / "a.xls"), "reason": "it is a spreadsheet. Save it as CSV.", "files": 1}
+    ]
+    assert "passed over 1: no track id (playlists[50].tracks[1])" in report
+    assert "it is a spreadsheet" in report
+
+
 @pytest.fixture(scope="module")
 def numbered(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two versions of the same data, with the same numbers from a config and from the command line."""

@@ -22,7 +22,7 @@ def build_dataset(parts: Iterable[SourcePlaylist | Interactions]) -> Dataset:
 
     A track counts once in a playlist. Its name and artist are the first ones that were read. Counts of one item in one
     playlist are added up. Rows of any table with the same playlist id form one playlist. Whole playlists with the same
-    id stay separate.
+    id stay separate; one that has the title and tracks of the other too is a repeat and counts once.
 
     Raises:
         NothingToLearn: no playlist has a track or an artist.
@@ -66,13 +66,19 @@ class _Builder:
         self._track_artists = array("i")
         self._artists: dict[str, int] = {}
         self._artist_names: list[str] = []
-        self._empty = 0
+        self._empty = self._repeated = 0
+        self._held: set[int] = set()  # a hash of each whole playlist
 
     def add_playlist(self, playlist: SourcePlaylist) -> None:
         if not playlist.tracks:
             self._empty += 1
             return
         rows = dict.fromkeys(self._track_row(track) for track in playlist.tracks)
+        held = hash((playlist.id, playlist.title, *rows))
+        if held in self._held:
+            self._repeated += 1
+            return
+        self._held.add(held)
         self._owners.extend([len(self._ids)] * len(rows))
         self._rows.extend(rows)
         self._ids.append(playlist.id)
@@ -111,6 +117,7 @@ class _Builder:
             _fingerprint(self._ids, self._titles, vocabulary, tracks, artists),
             self._empty,
             len(self._ids) - len(set(self._ids)),
+            self._repeated,
         )
 
     def _playlist_row(self, id_: str, title: str) -> int:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine import Kind, Ragged
-from trainer.sources import SourceArtist, SourceTrack
+from trainer.sources import Group, PassedOver, SourceArtist, SourceTrack
 
 CHUNK_PLAYLISTS = 20_000
 
@@ -71,6 +71,9 @@ class Dataset:
         fingerprint: a digest of all data that were read.
         empty_playlists: the number of playlists that were skipped because they have no tracks.
         repeated_ids: the number of playlists that have the id of an earlier one.
+        repeated_playlists: the number of playlists that were skipped as they repeat an earlier one in all respects.
+        inputs: how the inputs were understood.
+        passed_over: the files that were not read.
     """
 
     playlist_ids: Sequence[str]
@@ -81,6 +84,9 @@ class Dataset:
     fingerprint: str
     empty_playlists: int = 0
     repeated_ids: int = 0
+    repeated_playlists: int = 0
+    inputs: Sequence[Group] = ()
+    passed_over: Sequence[PassedOver] = ()
 
     def __len__(self) -> int:
         return len(self.playlist_ids)
@@ -148,6 +154,13 @@ class Dataset:
             "mean_length": float(total / len(self)),
             "track_count": _median(self.tracks.counts),
             "artist_count": _median(self.artists.counts if len(self.artists.rows) else self.tracks.counts),
+        }
+
+    def understood(self) -> dict[str, Any]:
+        """Return how the inputs were understood, as values that JSON can hold."""
+        return {
+            "inputs": [group.content() for group in self.inputs],
+            "passed_over": [asdict(files) for files in self.passed_over],
         }
 
     def select(self, chosen: Bools) -> "Dataset":

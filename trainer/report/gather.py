@@ -54,6 +54,8 @@ def gather(
         verdict=f"{result}: {verdict.reason}",
         passed=verdict.passed,
         numbers={name: value for name, value in manifest.numbers.items() if isinstance(value, int | float | str)},
+        inputs=[(group.path, group.summary, group.facts()) for group in dataset.inputs],
+        passed_over=[str(files) for files in dataset.passed_over],
         counts=_counts(manifest, dataset, held_out),
         popularity=popularity_points(dataset),
         lengths=length_classes(dataset),
@@ -89,6 +91,7 @@ def _counts(manifest: Manifest, dataset: Dataset, held_out: Bools) -> dict[str, 
         f"{playlists} held out": int(held_out.sum()),
         f"{dataset.kind} in those only": unserved(dataset, held_out),
         "playlists without tracks": dataset.empty_playlists,
+        "playlists that repeat another": dataset.repeated_playlists,
         "playlists with the id of another": dataset.repeated_ids,
     }
     return {name: count for name, count in counts.items() if count}

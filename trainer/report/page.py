@@ -35,6 +35,8 @@ class Report:
         verdict: one sentence on whether the version was published, and the reason.
         passed: whether the gate passed it.
         numbers: the configuration, by name.
+        inputs: how the inputs were understood: a path, a summary, and facts by label.
+        passed_over: a sentence on each kind of file that was not read.
         counts: the sizes of the data, by name.
         popularity: points of the long tail: a rank, and the number of playlists of the item with that rank.
         lengths: classes of playlist length, in order: a label, and the number of playlists.
@@ -58,6 +60,8 @@ class Report:
     verdict: str
     passed: bool
     numbers: Mapping[str, float | str] = field(default_factory=dict)
+    inputs: Sequence[tuple[str, str, Mapping[str, Sequence[str]]]] = ()
+    passed_over: Sequence[str] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     popularity: Sequence[tuple[int, int]] = ()
     lengths: Sequence[tuple[str, int]] = ()

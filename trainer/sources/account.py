@@ -1,7 +1,7 @@
 """Accounts of sources: the format, the columns and the records that were read, and everything that was not."""
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ class Account:
         unit: the word for the records.
         notes: remarks for the user.
         odd: the records that were passed over because something is wrong with them, by reason.
+        mended: the records that are used in spite of a fault, by fault.
         skipped: numbers of sound records that a rule leaves out, such as a count of 0, by reason.
     """
 
@@ -46,6 +47,7 @@ class Account:
     unit: str = "rows"
     notes: list[str] = field(default_factory=list)
     odd: dict[str, Odd] = field(default_factory=dict)
+    mended: dict[str, Odd] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
 
     def pass_over(self, reason: str, place: str, n: int = 1) -> None:
@@ -59,15 +61,44 @@ class Account:
         """
         self.odd.setdefault(reason, Odd()).add(n, [place])
 
+    def mend(self, fault: str, place: str, n: int = 1) -> None:
+        """Count *n* records that are used in spite of a *fault*; the first is at *place*."""
+        self.mended.setdefault(fault, Odd()).add(n, [place])
+
     def skip(self, reason: str, n: int) -> None:
         """Count *n* sound records that a rule leaves out; *reason* is that rule, such as "a count of 0"."""
         if n:
             self.skipped[reason] = self.skipped.get(reason, 0) + n
 
     @property
+    def n_odd(self) -> int:
+        """The number of odd records."""
+        return sum(odd.n for odd in self.odd.values())
+
+    @property
     def understood(self) -> tuple[Any, ...]:
         """The part of the account that files of one kind share."""
         return self.format, self.unit, tuple(self.columns.items()), tuple(self.unused)
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """
+    Files that were not read for one reason.
+
+    Attributes:
+        path: the first of them.
+        reason: a sentence, such as "its format is unknown."
+        files: their number.
+    """
+
+    path: str
+    reason: str
+    files: int = 1
+
+    def __str__(self) -> str:
+        more = f" and {self.files - 1:,} more file{'s' * (self.files > 2)}" if self.files > 1 else ""
+        return f"passed over {self.path}{more}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -87,25 +118,36 @@ class Group:
 
     def check(self, max_odd: float) -> None:
         """Raise BadInput if more than *max_odd*, a share of the records, are odd."""
-        odd = sum(odd.n for odd in self.account.odd.values())
-        if odd > max_odd * self.account.records:
+        account = self.account
+        if account.n_odd > max_odd * account.records:
             raise BadInput(
-                f"cannot read {self.path}: {odd:,} of {self.account.records:,} {self.account.unit} are odd, "
-                f"{'; '.join(_reasons(self.account))}. Correct them, or accept a larger share with --max-odd."
+                f"cannot read {self.path}: {account.n_odd:,} of {account.records:,} {account.unit} are odd, "
+                f"{'; '.join(_reasons(account.odd))}. Correct them, or accept a larger share with --max-odd."
             )
 
     def lines(self) -> list[str]:
         """Return the account as lines of text for a terminal."""
-        account = self.account
+        facts = (f"{label} {fact}".lstrip() for label, facts in self.facts().items() for fact in facts)
+        return [f"{self.path}: {self.summary}", *_filled(facts)]
+
+    @property
+    def summary(self) -> str:
+        """The format and the sizes in a few words."""
         files = f", {self.files:,} files" if self.files > 1 else ""
-        return [
-            f"{self.path}: {account.format}{files}, {account.records:,} {account.unit}",
-            *_listed("columns", [f"{role}={column}" for role, column in account.columns.items()]),
-            *_listed("unused columns", account.unused),
-            *_filled(f"passed over {reason}" for reason in _reasons(account)),
-            *_filled(f"left out {n:,}: {reason}" for reason, n in account.skipped.items()),
-            *_filled(account.notes),
-        ]
+        return f"{self.account.format}{files}, {self.account.records:,} {self.account.unit}"
+
+    def facts(self) -> dict[str, list[str]]:
+        """Return the other facts for a reader, by label; those without any are left out."""
+        account = self.account
+        facts = {
+            "columns:": [", ".join(f"{role}={column}" for role, column in account.columns.items())],
+            "unused columns:": [", ".join(account.unused)],
+            "passed over": list(_reasons(account.odd)),
+            "mended": list(_reasons(account.mended)),
+            "left out": [f"{n:,}: {reason}" for reason, n in account.skipped.items()],
+            "": account.notes,
+        }
+        return {label: found for label, found in facts.items() if any(found)}
 
     def content(self) -> dict[str, Any]:
         """Return the account as values that JSON can hold."""
@@ -115,40 +157,50 @@ class Group:
 def group(path: str, accounts: Sequence[tuple[str, Account]]) -> list[Group]:
     """Return the *accounts* of the files of the input *path*, each with the name of its file, by their kind."""
     kinds: dict[tuple[Any, ...], list[tuple[str, Account]]] = {}
-    for named in accounts:
-        kinds.setdefault(named[1].understood, []).append(named)
-    return [
-        Group(path, len(named), _sum(path, named)) if len(named) > 1 else Group(*_single(named[0]))
-        for named in kinds.values()
-    ]
+    for name, account in accounts:
+        kinds.setdefault(account.understood, []).append((name, account))
+    return [_group(path, named) for named in kinds.values()]
 
 
-def _single(named: tuple[str, Account]) -> tuple[str, int, Account]:
-    name, account = named
-    return name, 1, account
+def by_reason(passed: Iterable[PassedOver]) -> list[PassedOver]:
+    """Return one entry for each reason of *passed*."""
+    files: dict[str, list[str]] = {}
+    for one in passed:
+        files.setdefault(one.reason, []).append(one.path)
+    return [PassedOver(_printable(paths[0]), reason, len(paths)) for reason, paths in files.items()]
+
+
+def _group(path: str, named: Sequence[tuple[str, Account]]) -> Group:
+    if len(named) > 1:
+        return Group(_printable(path), len(named), _sum(path, named))
+    (name, account), *_ = named
+    return Group(_printable(name), 1, account)
 
 
 def _sum(path: str, named: Sequence[tuple[str, Account]]) -> Account:
     first = named[0][1]
     total = Account(first.format, first.columns, first.unused, unit=first.unit)
     for name, account in named:
-        file = name.removeprefix(path).lstrip("/:")
+        file = _printable(name.removeprefix(path).lstrip("/"))
         total.records += account.records
         total.notes += [note for note in account.notes if note not in total.notes]
-        for reason, odd in account.odd.items():
-            total.odd.setdefault(reason, Odd()).add(odd.n, (f"{file} {place}" for place in odd.places))
+        for counted, added in ((total.odd, account.odd), (total.mended, account.mended)):
+            for reason, odd in added.items():
+                counted.setdefault(reason, Odd()).add(odd.n, (f"{file} {place}" for place in odd.places))
         for reason, n in account.skipped.items():
             total.skip(reason, n)
     return total
 
 
-def _reasons(account: Account) -> Iterator[str]:
-    for reason, odd in account.odd.items():
-        yield f"{odd.n:,}: {reason} ({', '.join(odd.places)}{', ...' if odd.n > len(odd.places) else ''})"
+def _printable(path: str) -> str:
+    """Return *path* with escapes for bytes that are not UTF-8: neither JSON nor a log can hold them."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _listed(what: str, names: Sequence[str]) -> list[str]:
-    return _filled([f"{what}: {', '.join(names)}"]) if names else []
+def _reasons(odds: Mapping[str, Odd]) -> Iterator[str]:
+    for reason, odd in odds.items():
+        more = ["..."] if len(odd.places) == MOST_PLACES < odd.n else []
+        yield f"{odd.n:,}: {reason} ({', '.join([*odd.places, *more])})"
 
 
 def _filled(texts: Iterable[str]) -> list[str]:

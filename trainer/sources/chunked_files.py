@@ -1,5 +1,6 @@
-"""Files read in chunks, never whole: plain, gzip or Zstandard."""
+"""Files and members of zip files, read in chunks: plain, or packed with gzip, Zstandard, xz or bzip2."""
 
+import bz2
 import gzip
 import lzma
 import sys
@@ -8,8 +9,9 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from io import BufferedReader, BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias, cast
 
 import polars as pl
 
@@ -21,8 +23,14 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+UNPACKERS: dict[tuple[bytes, ...], Callable[[Any], Any]] = {
+    (b"\x1f\x8b",): gzip.open,
+    (b"\x28\xb5\x2f\xfd",): zstd.open,
+    (b"\xfd7zXZ\0",): lzma.open,
+    tuple(b"BZh%d1AY&SY" % level for level in range(1, 10)): bz2.open,
+}
+PACKED_SUFFIXES = (".gz", ".zst", ".xz", ".bz2")
+LONGEST_MAGIC = 10
 ZIP_MAGIC = b"PK\x03\x04"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -31,20 +39,14 @@ BLOCK_BYTES = 16 << 20
 ROW_BYTES = 64  # a usual row of a table
 LONGEST_LINE_CHUNKS = 8
 
-# Errors of the standard library for damaged archives.
-DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-)
+# The errors of the unpackers for damaged content. An OSError without a number is one of them: bz2 raises it.
+DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError, zipfile.BadZipFile, OSError, ValueError)
 
 # Errors of polars for damaged files.
 POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
+
+# A file, or a member of a zip file.
+FilePath: TypeAlias = Path | zipfile.Path
 
 # Bytes, or rows of a table with columns named after their roles, and the bytes of the file that they took.
 Chunks = Iterable[tuple[bytes, int]]
@@ -62,7 +64,7 @@ class Head:
         text: the same unpacked, without a byte order mark.
     """
 
-    path: Path
+    path: FilePath
     raw: bytes
     text: bytes
 
@@ -72,22 +74,20 @@ class Head:
             raise NotData(f"cannot read {self.path}: it is empty. {expected} is expected.")
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: FilePath) -> Head:
     """
     Read and unpack the first MiB of a file.
 
     Raises:
-        BadInput: it is packed and damaged.
-        OSError: it cannot be read.
+        BadInput: it is damaged or cannot be read.
     """
-    with path.open("rb") as file:
+    with unpacking(str(path)), path.open("rb") as file:
         raw = file.read(HEAD_BYTES)
-    packed = raw.startswith((GZIP_MAGIC, ZSTD_MAGIC))
-    text = next(chunks(path, HEAD_BYTES), (b"", 0))[0] if packed else raw
+    text = next(chunks(path, HEAD_BYTES), (b"", 0))[0] if _unpacker(raw) else raw
     return Head(path, raw, text.removeprefix(BYTE_ORDER_MARK))
 
 
-def chunks(path: Path, size: int) -> Iterator[tuple[bytes, int]]:
+def chunks(path: FilePath, size: int) -> Iterator[tuple[bytes, int]]:
     """
     Yield the unpacked content of a file in chunks of *size* bytes, each with the bytes of the file that it took.
 
@@ -95,13 +95,44 @@ def chunks(path: Path, size: int) -> Iterator[tuple[bytes, int]]:
         BadInput: the file is damaged or cannot be read.
     """
     with unpacking(str(path)), path.open("rb") as raw:
-        magic = raw.peek(len(ZSTD_MAGIC))
-        if magic.startswith(GZIP_MAGIC):
-            yield from pieces(gzip.GzipFile(fileobj=raw), raw.tell, size)
-        elif magic.startswith(ZSTD_MAGIC):
-            yield from pieces(zstd.ZstdFile(raw), raw.tell, size)
-        else:
-            yield from pieces(raw, raw.tell, size)
+        unpacker = _unpacker(cast(BufferedReader, raw).peek(LONGEST_MAGIC))
+        yield from pieces(unpacker(raw) if unpacker else raw, raw.tell, size)
+
+
+def read_whole(path: FilePath) -> bytes:
+    """Return the unpacked content of a file; raise BadInput if it is damaged or cannot be read."""
+    return b"".join(chunk for chunk, _ in chunks(path, -1))
+
+
+def size_of(path: FilePath) -> int:
+    """Return the size of a file in bytes, packed as it is; of a member of a zip file, its unpacked size."""
+    return path.root.getinfo(path.at).file_size if isinstance(path, zipfile.Path) else path.stat().st_size
+
+
+def with_name(path: FilePath, name: str) -> FilePath:
+    """Return the file called *name* beside *path*."""
+    if isinstance(path, zipfile.Path):
+        return zipfile.Path(path.root, str(PurePosixPath(path.at).with_name(name)))
+    return path.with_name(name)
+
+
+def seekable(path: FilePath) -> Path | BytesIO:
+    """Return the file if it is plain, for readers that seek; otherwise its unpacked content, in memory."""
+    if isinstance(path, Path):
+        with path.open("rb") as raw:
+            if not _unpacker(raw.peek(LONGEST_MAGIC)):
+                return path
+    return BytesIO(read_whole(path))
+
+
+def bare_suffix(path: FilePath) -> str:
+    """Return the suffix without that of the packing, in lower case: .csv for a.csv.gz."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return next((suffix for suffix in reversed(suffixes) if suffix not in PACKED_SUFFIXES), "")
+
+
+def _unpacker(raw: bytes) -> Callable[[Any], Any] | None:
+    return next((unpacker for magics, unpacker in UNPACKERS.items() if raw.startswith(magics)), None)
 
 
 def pieces(file: Any, tell: Callable[[], int], size: int) -> Iterator[tuple[bytes, int]]:
@@ -117,28 +148,14 @@ def unpacking(name: str) -> Iterator[None]:
     """Raise BadInput for the errors of the unpackers: the file *name* is damaged or cannot be read."""
     try:
         yield
-    except (EOFError, zlib.error, gzip.BadGzipFile, zstd.ZstdError) as error:
+    except NotImplementedError as error:
+        raise BadInput(f"cannot read {name}: {error}. Unpack the zip file into a directory.") from error
+    except RuntimeError as error:  # zipfile's error for a password
+        raise BadInput(f"cannot read {name}: it is encrypted. Unpack the zip file into a directory.") from error
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise BadInput(f"cannot read {name}: {error.strerror or error}.") from error
         raise BadInput(f"cannot read {name}: it is damaged or cut short ({error}). Fetch it again.") from error
-    except OSError as error:
-        raise BadInput(f"cannot read {name}: {error.strerror or error}.") from error
-
-
-def zip_members(path: Path) -> dict[str, int]:
-    """Return the unpacked size in bytes of each file in a zip file; raise BadInput if it is damaged."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {info.filename: info.file_size for info in archive.infolist()}
-    except DAMAGED as error:
-        raise BadInput(f"cannot read {path}: it is not a whole zip file ({error}). Fetch it again.") from error
-
-
-def read_member(path: Path, member: str) -> bytes:
-    """Unpack a file in a zip file; raise BadInput if it is damaged."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(member)
-    except DAMAGED as error:
-        raise BadInput(f"cannot read {path}:{member}: it is damaged ({error}). Fetch the zip file again.") from error
 
 
 def whole_lines(chunks_: Chunks, name: str, quoted: bool = False) -> Iterator[tuple[bytes, int]]:

@@ -1,14 +1,14 @@
 """Converts the rows of tables of any format into batches of interactions."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from trainer.config import DEFAULTS, ReadOptions
 from trainer.sources.account import Account
-from trainer.sources.chunked_files import Frames
+from trainer.sources.chunked_files import FilePath, Frames, size_of
 from trainer.sources.columns import Columns
 from trainer.sources.rows import Rows
 from trainer.sources.source import Interactions, Source, SourceArtist, SourceTrack
@@ -16,7 +16,9 @@ from trainer.sources.source import Interactions, Source, SourceArtist, SourceTra
 LARGEST_COUNT = 1e9
 
 
-def table_source(path: Path, frames: Callable[[int], Frames], columns: Columns, account: Account) -> Source:
+def table_source(
+    path: FilePath, frames: Callable[[int], Frames], columns: Columns, account: Account, options: ReadOptions = DEFAULTS
+) -> Source:
     """
     Return the table in *path* as a source.
 
@@ -25,16 +27,17 @@ def table_source(path: Path, frames: Callable[[int], Frames], columns: Columns, 
         frames: yields the rows in blocks of about the given number of bytes, columns named after their roles.
         columns: the columns of the table.
         account: how it was understood; *frames* may add to it.
+        options: the options of the run.
     """
 
     def read(size: int) -> Iterator[Interactions]:
-        rows = Rows(path, columns, account)
+        rows = Rows(str(path), columns, account, options)
         for frame, taken in frames(size):
             cleaned = rows.clean(frame) if frame.height else frame
             if cleaned.height:
                 yield _interactions(cleaned, taken)
 
-    return Source(str(path), path.stat().st_size, read, account)
+    return Source(str(path), size_of(path), read, account)
 
 
 def _interactions(frame: pl.DataFrame, size: int) -> Interactions:

@@ -8,33 +8,30 @@ Last.fm 360K: usersha1-artmbid-artname-plays.tsv, plain, gzipped, in a directory
 import io
 import re
 import tarfile
-from collections.abc import Callable, Iterator
-from pathlib import Path, PurePath
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePath
 
 import polars as pl
 
 from trainer.errors import BadInput
 from trainer.sources.account import Account
 from trainer.sources.chunked_files import (
-    GZIP_MAGIC,
     POLARS_ERRORS,
-    ZIP_MAGIC,
     Chunks,
+    FilePath,
     Frames,
     Head,
     chunks,
     pieces,
     read_head,
-    read_member,
     unpacking,
     whole_lines,
-    zip_members,
+    with_name,
 )
 from trainer.sources.columns import Columns
 from trainer.sources.delimited import Delimited, delimited_frames
 from trainer.sources.interactions import table_source
-from trainer.sources.source import Source
+from trainer.sources.source import NotData, Source
 
 FORMAT_2K, FORMAT_360K = "HetRec 2011, Last.fm 2K", "Last.fm 360K"
 
@@ -45,6 +42,8 @@ FORM_2K = Delimited("\t", 3, COLUMNS_2K.places, header_lines=1)
 
 PLAYS_360K = "usersha1-artmbid-artname-plays.tsv"
 NAMES_360K = (PLAYS_360K, f"{PLAYS_360K}.gz")
+NAMES = (PLAYS_2K, ARTISTS_2K, *NAMES_360K)
+START_360K = b"usersha1-"  # of the names of the files of the collection
 LINE_360K = re.compile(rb"^[0-9a-fA-F]{40}\t[^\t\n]*\t[^\n]*\t[0-9]+\r?$", re.MULTILINE)
 COLUMNS_360K = Columns(
     FORMAT_360K, ("usersha1", "artmbid", "artname", "plays"), {"user": 0, "artist": 1, "artist_name": 2, "count": 3}
@@ -54,17 +53,17 @@ MALFORMED_360K = "no line of a user's 40 hex digits, an id, an artist and plays"
 TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
 
 
-def find_in_directory(path: Path) -> list[Source]:
+def find_collection(files: Sequence[FilePath]) -> list[Source]:
     """
-    Return the plays of the collection in a directory; nothing if it holds none.
+    Return the plays of the collection in the *files* of a directory or zip file; nothing if it holds none.
 
     Raises:
         BadInput: the collection lacks the names of its artists.
     """
-    if (path / PLAYS_2K).is_file():
-        return [_source_2k(read_head(path / PLAYS_2K))]
-    found = [file for name in NAMES_360K for file in sorted(path.rglob(name)) if file.is_file()]
-    return [_source_360k(file) for file in found[:1]]
+    for file in files:
+        if file.name == PLAYS_2K:
+            return [_source_2k(read_head(file))]
+    return [_source_360k(file) for file in files if file.name in NAMES_360K][:1]
 
 
 def find_in_file(head: Head) -> list[Source]:
@@ -72,14 +71,15 @@ def find_in_file(head: Head) -> list[Source]:
     Return the plays of the collection in a file; nothing if it holds none.
 
     Raises:
+        NotData: it is a tar file of other data.
         BadInput: the collection lacks the names of its artists.
     """
     path = head.path
-    if head.raw.startswith(ZIP_MAGIC):
-        return _zip_source_2k(path)
     if path.name == PLAYS_2K:
         return [_source_2k(head)]
     if _is_tar(head):
+        if START_360K not in head.text:
+            raise NotData(f"cannot read {path}: it is a tar file. Unpack it into a directory.")
         return [_source_360k(path, _tar_chunks)]
     first_lines = b"\n".join(head.text.split(b"\n", LINES_TO_RECOGNISE)[:LINES_TO_RECOGNISE])
     return [_source_360k(path)] if path.name.lower() in NAMES_360K or LINE_360K.search(first_lines) else []
@@ -92,7 +92,7 @@ def _source_2k(head: Head) -> Source:
     path = head.path
     if _header(head.text) != HEADER_2K:
         raise BadInput(f"cannot read {path}: its header is not userID, artistID, weight. Fetch it again or rename it.")
-    names = path.with_name(ARTISTS_2K)
+    names = with_name(path, ARTISTS_2K)
     if not names.is_file():
         raise BadInput(f"cannot read {path}: {names} is missing. It holds the names of the artists.")
     account = _account(COLUMNS_2K)
@@ -102,21 +102,6 @@ def _source_2k(head: Head) -> Source:
         COLUMNS_2K,
         account,
     )
-
-
-def _zip_source_2k(path: Path) -> list[Source]:
-    members = {PurePath(member).name: member for member in zip_members(path)}
-    if PLAYS_2K not in members:
-        return []
-    if ARTISTS_2K not in members:
-        raise BadInput(f"cannot read {path}: it holds {PLAYS_2K} without {ARTISTS_2K}. Fetch it again.")
-    plays, artists, account = members[PLAYS_2K], members[ARTISTS_2K], _account(COLUMNS_2K)
-    return [table_source(path, lambda _: _zip_frames_2k(path, plays, artists, account), COLUMNS_2K, account)]
-
-
-def _zip_frames_2k(path: Path, plays: str, artists: str, account: Account) -> Frames:
-    chunk = read_member(path, plays), path.stat().st_size
-    return _frames_2k([chunk], read_member(path, artists), str(path), account)
 
 
 def _frames_2k(plays: Chunks, artists: bytes, name: str, account: Account) -> Frames:
@@ -144,7 +129,7 @@ def _header(text: bytes) -> list[str]:
 # Last.fm 360K.
 
 
-def _source_360k(path: Path, open_chunks: Callable[[Path, int], Chunks] = chunks) -> Source:
+def _source_360k(path: FilePath, open_chunks: Callable[[FilePath, int], Chunks] = chunks) -> Source:
     account = _account(COLUMNS_360K)
     return table_source(
         path, lambda size: _frames_360k(open_chunks(path, size), str(path), account), COLUMNS_360K, account
@@ -160,15 +145,13 @@ def _is_tar(head: Head) -> bool:
     return named or head.text[TAR_MAGIC_AT:].startswith(TAR_MAGIC)
 
 
-def _tar_chunks(path: Path, size: int) -> Iterator[tuple[bytes, int]]:
+def _tar_chunks(path: FilePath, size: int) -> Iterator[tuple[bytes, int]]:
     try:
-        with unpacking(str(path)), path.open("rb") as raw:
-            mode: Literal["r|gz", "r|"] = "r|gz" if raw.peek(2).startswith(GZIP_MAGIC) else "r|"
-            with tarfile.open(fileobj=raw, mode=mode) as archive:
-                for member in archive:
-                    if member.isfile() and PurePath(member.name).name == PLAYS_360K:
-                        yield from pieces(archive.extractfile(member), raw.tell, size)
-                        return
+        with unpacking(str(path)), path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|*") as archive:
+            for member in archive:
+                if member.isfile() and PurePath(member.name).name == PLAYS_360K:
+                    yield from pieces(archive.extractfile(member), raw.tell, size)
+                    return
     except tarfile.TarError as error:
         raise BadInput(f"cannot read {path}: it is damaged or cut short ({error}). Fetch it again.") from error
     raise BadInput(f"cannot read {path}: it holds no {PLAYS_360K}. Unpack other tar files into a directory.")

@@ -1,13 +1,12 @@
 """Tables as Parquet."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import polars as pl
 import polars.selectors as cs
 
 from trainer.errors import BadInput
-from trainer.sources.chunked_files import POLARS_ERRORS, Frames, Head, first_line
+from trainer.sources.chunked_files import POLARS_ERRORS, FilePath, Frames, Head, first_line, seekable, size_of
 from trainer.sources.columns import ROLE_SHOWN, Columns, find_columns
 from trainer.sources.headers import NUMBERS
 from trainer.sources.rows import whole_texts
@@ -22,10 +21,10 @@ def find_parquet_columns(head: Head, given: Mapping[str, str]) -> Columns:
     Raises:
         BadInput: the file is not Parquet, lacks a column, or has lists or other values in one that are not usable.
     """
-    if not head.raw.startswith(PARQUET_MAGIC):
+    if not head.text.startswith(PARQUET_MAGIC):
         raise BadInput(f"cannot read {head.path}: it is not a Parquet file. Write it as one, or rename it.")
     try:
-        schema = pl.scan_parquet(head.path, glob=False).collect_schema()
+        schema = pl.scan_parquet(seekable(head.path), glob=False).collect_schema()
     except POLARS_ERRORS as error:
         raise _damaged(head.path, error) from None
     columns = find_columns(schema.names(), given, str(head.path))
@@ -39,7 +38,7 @@ def find_parquet_columns(head: Head, given: Mapping[str, str]) -> Columns:
     return columns
 
 
-def parquet_frames(path: Path, columns: Columns, batch_rows: int) -> Frames:
+def parquet_frames(path: FilePath, columns: Columns, batch_rows: int) -> Frames:
     """
     Yield batches of *batch_rows* rows, columns named after their roles, as text or as numbers where they are wanted.
 
@@ -47,13 +46,13 @@ def parquet_frames(path: Path, columns: Columns, batch_rows: int) -> Frames:
         BadInput: the file is damaged, or its ids became floats and lost digits.
     """
     try:
-        scan = pl.scan_parquet(path, glob=False)
+        scan = pl.scan_parquet(seekable(path), glob=False)
         names = scan.collect_schema().names()
         rows = max(1, scan.select(pl.len()).collect().item())
         wanted = scan.select(cs.by_name(names[place]).alias(role) for role, place in columns.read.items())
         for frame in wanted.collect_batches(chunk_size=batch_rows):
             texts = [_text(column, str(path)) for column in frame if column.name not in NUMBERS]
-            yield frame.with_columns(texts), path.stat().st_size * frame.height // rows
+            yield frame.with_columns(texts), size_of(path) * frame.height // rows
     except POLARS_ERRORS as error:
         raise _damaged(path, error) from None
 
@@ -64,7 +63,7 @@ def _text(column: pl.Series, name: str) -> pl.Series:
     return column.cast(pl.String).fill_null("")
 
 
-def _damaged(path: Path, error: BaseException) -> BadInput:
+def _damaged(path: FilePath, error: BaseException) -> BadInput:
     return BadInput(
         f"cannot read {path}: it is not a whole Parquet file ({first_line(error)}). Fetch or write it again."
     )

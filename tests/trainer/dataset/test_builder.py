@@ -146,3 +146,18 @@ def test_data_without_tracks_are_nothing_to_learn_from():
         build_dataset([SourcePlaylist("1", "x", [])])
     with pytest.raises(NothingToLearn):
         build_dataset([])
+
+
+def test_a_playlist_that_repeats_another_in_all_respects_counts_once():
+    dataset = build_dataset([SourcePlaylist("1", "x", [A, B]), SourcePlaylist("1", "x", [A, B, A])])
+
+    assert (len(dataset), dataset.repeated_playlists, dataset.repeated_ids) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "other", [SourcePlaylist("2", "x", [A, B]), SourcePlaylist("1", "y", [A, B]), SourcePlaylist("1", "x", [B, A])]
+)
+def test_a_playlist_that_differs_from_another_in_any_respect_counts_too(other: SourcePlaylist):
+    dataset = build_dataset([SourcePlaylist("1", "x", [A, B]), other])
+
+    assert (len(dataset), dataset.repeated_playlists) == (2, 0)

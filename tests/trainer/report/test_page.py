@@ -23,6 +23,8 @@ BARE = Report("20260102T030405Z-0a1b2c3d", "2026-01-02T03:04:05+00:00", "tracks"
 FULL = replace(
     BARE,
     numbers={"factors": 64, "alpha": 20.0, "solver": "cg"},
+    inputs=[("data", "Exportify, 3 files, 12 rows", {"passed over": ["2: no track id (a.csv row 7)"], "": ["a note"]})],
+    passed_over=["passed over data/a.xlsx: it is a spreadsheet. Save it as CSV."],
     counts={"playlists": 1_000_000, "tracks": 2_262_292, "playlists without tracks passed over": 3},
     popularity=[(1, 46_574), (10, 9_000), (1000, 0)],
     lengths=[("5-9", 12), ("10-19", 34)],
@@ -98,6 +100,7 @@ def test_a_full_report_has_every_section_and_chart():
         "quality",
         "against-the-published-version",
         "neighbours",
+        "the-input",
         "the-data",
         "the-fit",
         "the-index",
@@ -113,6 +116,15 @@ def test_a_full_report_has_every_section_and_chart():
         "chart-recall-0",
         "chart-recall-1",
     ]
+
+
+def test_the_input_is_told_with_all_that_was_not_used():
+    text = " ".join(Page(render(FULL)).text.split())
+
+    assert "Exportify, 3 files, 12 rows" in text
+    assert "passed over 2: no track id (a.csv row 7)" in text
+    assert "a note" in text
+    assert "passed over data/a.xlsx: it is a spreadsheet." in text
 
 
 def test_a_bare_report_says_that_nothing_was_measured_and_leaves_the_rest_out():
@@ -243,6 +255,8 @@ def hostile(text: str) -> Report:
         verdict=text,
         passed=False,
         numbers={text: text},
+        inputs=[(text, text, {text: [text]})],
+        passed_over=[text],
         counts={text: 1},
         popularity=[(1, 2), (2, 1)],
         lengths=[(text, 1)],

@@ -3,7 +3,7 @@
 import pytest
 
 from trainer.errors import BadInput
-from trainer.sources.account import Account, group
+from trainer.sources.account import Account, PassedOver, by_reason, group
 
 
 def an_account(n_odd: int = 0, records: int = 100, **facts: object) -> Account:
@@ -61,3 +61,12 @@ def test_long_lists_fit_a_terminal_and_names_stay_whole():
 
     assert max(map(len, only.lines())) <= 80
     assert " ".join(line.strip() for line in only.lines()).endswith("Column-number 28, Column-number 29")
+
+
+def test_names_of_files_that_are_not_utf8_can_be_printed_and_written():
+    several = [("d/\udcff.csv", an_account(1)), ("d/b.csv", an_account())]
+
+    said = [*group("d", several)[0].lines(), *group("d", several[:1])[0].lines()]
+    said.append(str(by_reason([PassedOver("d/\udcff.csv", "it is empty.")])[0]))
+
+    assert sum(r"\xff.csv" in line.encode().decode() for line in said) == 3

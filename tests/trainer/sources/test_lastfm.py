@@ -149,7 +149,7 @@ def test_a_packed_file_that_is_cut_short_is_reported(tmp_path: Path, name: str):
 
 
 def test_another_tar_file_is_refused(tmp_path: Path):
-    assert PLAYS in refusal(a_tar(tmp_path / "a.tar.gz", {"a.csv": b"user,song\n"}))
+    assert "it is a tar file. Unpack it" in refusal(a_tar(tmp_path / "a.tar.gz", {"a.csv": b"user,song\n"}))
 
 
 @pytest.mark.parametrize("header", ["userID\tartistID\tweight\n", "//userID\tartistID\tweight\r\n"])
@@ -179,7 +179,7 @@ def test_2k_without_its_names_is_refused(tmp_path: Path):
         archive.writestr("user_artists.dat", PLAYS_2K)
 
     assert "artists.dat is missing" in refusal(folder)
-    assert "without artists.dat" in refusal(tmp_path / "a.zip")
+    assert "artists.dat is missing" in refusal(tmp_path / "a.zip")
 
 
 def test_2k_with_a_broken_row_names_it(tmp_path: Path):

@@ -3,12 +3,14 @@
 import contextlib
 import gzip
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from trainer.config import ReadOptions
 from trainer.errors import BadInput
 from trainer.sources import SourcePlaylist, SourceTrack, read
 
@@ -147,7 +149,10 @@ def test_a_zip_damaged_anywhere_gives_no_traceback(tmp_path: Path):
 
 
 def test_a_zip_without_slices_says_what_was_expected(tmp_path: Path):
-    assert "holds no slices" in refusal(a_zip(tmp_path / "a.zip", {"README": b""}))
+    said = refusal(a_zip(tmp_path / "a.zip", {"README": b"", "x.py": b"print()", "y.py": b""}))
+
+    assert "no file in it holds data" in said
+    assert "mpd.slice.0-999.json" in said
 
 
 @pytest.mark.parametrize("name", ["mpd.zip", "mpd"])
@@ -157,7 +162,7 @@ def test_a_truncated_zip_is_reported(tmp_path: Path, name: str):
     ).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
 
-    assert "it is not a whole zip file" in refusal(tmp_path / name)
+    assert "it is damaged or cut short" in refusal(tmp_path / name)
 
 
 def test_a_zip_with_a_damaged_member_names_it(tmp_path: Path):
@@ -189,44 +194,139 @@ def test_broken_json_in_one_slice_of_many_names_the_slice_and_where(tmp_path: Pa
 def test_json_that_breaks_off_says_at_which_byte(tmp_path: Path):
     (tmp_path / "s.json").write_bytes(a_slice(1)[:-40])
 
-    assert f"byte {len(a_slice(1)) - 40}" in refusal(tmp_path / "s.json")
+    assert ", byte " in refusal(tmp_path / "s.json")
+
+
+@pytest.mark.parametrize("content", [{"info": {}}, [], {"playlists": {}}, {"playlists": None}])
+def test_json_that_is_not_a_slice_says_what_is_missing(tmp_path: Path, content: Any):
+    (tmp_path / "s.json").write_text(json.dumps(content))
+
+    assert "JSON without" in refusal(tmp_path / "s.json")
+
+
+# Odd records.
+
+
+def odd_slice(path: Path, *records: Any, n_sound: int = 500) -> Path:
+    """Write a slice whose first playlists are *records*, before many sound ones."""
+    sound = json.loads(a_slice(*range(n_sound)))["playlists"]
+    path.write_text(json.dumps({"playlists": [*records, *sound]}))
+    return path
+
+
+def read_odd(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[list[SourcePlaylist], str]:
+    """Return the playlists before the sound ones, and the account on one line."""
+    playlists = [playlist for playlist in read([path]) if isinstance(playlist, SourcePlaylist)]
+    return playlists[:-500], " ".join(capsys.readouterr().err.split())
+
+
+def test_text_and_numbers_are_ids_of_playlists(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    pids: list[Any] = ["37i9dQ0000", 7, 7.0, "007"]
+    found, _ = read_odd(odd_slice(tmp_path / "s.json", *({"pid": pid, "tracks": [FULL]} for pid in pids)), capsys)
+
+    assert [playlist.id for playlist in found] == ["37i9dQ0000", "7", "7", "007"]
+
+
+def test_numbers_are_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    track = {"track_uri": 5, "track_name": 1979, "artist_name": 311}
+    found, _ = read_odd(odd_slice(tmp_path / "s.json", {"pid": 1, "name": 2017, "tracks": [track]}), capsys)
+
+    assert found == [SourcePlaylist("1", "2017", [SourceTrack("5", "1979", "311", "311")])]
+
+
+@pytest.mark.parametrize("uri", [None, "", [], True])
+def test_a_track_without_an_id_has_artist_and_name_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], uri: object
+):
+    local = {"track_uri": uri, "track_name": " My  demo", "artist_name": "Me"}
+    found, said = read_odd(odd_slice(tmp_path / "s.json", {"pid": 1, "tracks": [FULL, local]}), capsys)
+
+    assert [track.id for track in found[0].tracks] == ["t:1", "Me - My demo"]
+    assert "mended 1: no track id, so ARTIST - NAME is the id (playlists[0].tracks[1])" in said
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ({"info": {}}, "`playlists`"),
-        ([], "`playlists`"),
-        ({"playlists": [{"pid": 1}]}, "`tracks` - at `$.playlists[0]`"),
-        (
-            {"playlists": [{"pid": 1, "tracks": [BARE, {"track_name": "x"}]}]},
-            "`track_uri` - at `$.playlists[0].tracks[1]`",
-        ),
-        ({"playlists": [{"pid": "x", "tracks": []}]}, "at `$.playlists[0].pid`"),
-        ({"playlists": [{"pid": 1, "tracks": [{"track_uri": ""}]}]}, "at `$.playlists[0].tracks[0].track_uri`"),
-        ({"playlists": [{"pid": 1, "tracks": [{"track_uri": 5}]}]}, "at `$.playlists[0].tracks[0].track_uri`"),
-    ],
+    "track", [{"track_name": "x"}, {"track_uri": None, "artist_name": "x"}, None, 5, {}, {"track_uri": "t:\ud83d"}]
 )
-def test_json_that_is_not_a_slice_says_what_is_missing_and_where(tmp_path: Path, content: Any, said: str):
-    (tmp_path / "s.json").write_text(json.dumps(content))
+def test_an_odd_track_is_passed_over_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str], track: object):
+    found, said = read_odd(odd_slice(tmp_path / "s.json", {"pid": 1, "tracks": [track, FULL]}), capsys)
 
-    assert said in refusal(tmp_path / "s.json")
-
-
-def test_bytes_that_are_not_utf8_are_reported_with_their_place(tmp_path: Path):
-    content = a_slice(1).replace("Björk".encode(), "Björk".encode("latin-1"), 1)
-    (tmp_path / "s.json").write_bytes(content)
-
-    said = refusal(tmp_path / "s.json")
-
-    assert "not UTF-8" in said
-    assert f"byte {content.index(0xF6)}" in said
+    assert [track.id for track in found[0].tracks] == ["t:1"]
+    assert "1,002 tracks passed over 1: no track id (playlists[0].tracks[0])" in said
 
 
-def test_bytes_that_are_not_utf8_are_reported_in_unused_fields_too(tmp_path: Path):
-    (tmp_path / "s.json").write_bytes(a_slice(1).replace(b"Pablo Honey", b"Pablo \xf6ney"))
+@pytest.mark.parametrize("playlist", [{"pid": 1}, {"pid": 1, "tracks": None}, {"pid": 1, "tracks": {}}, [], None])
+def test_a_playlist_without_tracks_in_a_list_is_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], playlist: object
+):
+    found, said = read_odd(odd_slice(tmp_path / "s.json", playlist), capsys)
 
-    assert "not UTF-8" in refusal(tmp_path / "s.json")
+    assert found == []
+    assert "passed over 1: no list of tracks (playlists[0])" in said
+
+
+@pytest.mark.parametrize("pid", [None, "", False, [1]])
+def test_a_playlist_without_an_id_is_passed_over_with_all_its_tracks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pid: object
+):
+    found, said = read_odd(odd_slice(tmp_path / "s.json", {"pid": pid, "tracks": [FULL] * 3}), capsys)
+
+    assert found == []
+    assert "passed over 3: no playlist id (playlists[0])" in said
+
+
+def test_half_a_character_is_left_out_of_names_and_titles(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    track = {"track_uri": "t:1", "track_name": "Song \ud83d", "artist_name": "\ude00A"}
+    found, said = read_odd(odd_slice(tmp_path / "s.json", {"pid": 1, "name": "mix\ud83d", "tracks": [track]}), capsys)
+
+    assert found == [SourcePlaylist("1", "mix", [SourceTrack("t:1", "Song ", "A", "A")])]
+    assert "mended 3: half a character, left out (playlists[0], playlists[0].tracks[0]," in said
+
+
+def test_text_that_is_not_utf8_is_passed_over_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = odd_slice(tmp_path / "s.json", {"pid": 1, "name": "Gr\u00fc\u00dfe", "tracks": [FULL]})
+    path.write_bytes(path.read_bytes().replace(b"Gr\\u00fc\\u00dfe", b"Gr\xfc\xdfe").replace(b"Creep", b"Cr\xe8p", 1))
+
+    found, said = read_odd(path, capsys)
+
+    assert found == [SourcePlaylist("1", "", [])]
+    assert "passed over 1: text is not UTF-8 (playlists[0].tracks[0])" in said
+    assert "passed over 1: a title is not UTF-8 (playlists[0])" in said
+
+
+def test_a_slice_in_another_encoding_is_refused(tmp_path: Path):
+    (tmp_path / "s.json").write_bytes(a_slice(*range(9)).replace("ö".encode(), "ö".encode("latin-1")))
+
+    assert "9 of 18 tracks are odd, 9: text is not UTF-8 (playlists[0].tracks[1], " in refusal(tmp_path / "s.json")
+
+
+def test_of_a_slice_that_breaks_off_the_playlists_before_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for number in range(0, 1000, 100):
+        (tmp_path / f"mpd.slice.{number}-{number + 99}.json").write_bytes(a_slice(*range(number, number + 100)))
+    last = tmp_path / "mpd.slice.900-999.json"
+    last.write_bytes(last.read_bytes()[:-200])
+
+    assert ids(tmp_path) == [str(pid) for pid in range(999)]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2,000 tracks passed over 2: the JSON is broken from here on (mpd.slice.900-999.json byte " in said
+
+
+@pytest.mark.parametrize("name", ["mpd.slice.0-99.json", "mine.json"])
+def test_a_slice_of_which_much_is_lost_is_refused(tmp_path: Path, name: str):
+    content = a_slice(*range(100))
+    place = content.index(b'"pid": 40')
+    (tmp_path / name).write_bytes(content[:place] + b"!" + content[place:])
+
+    said = refusal(tmp_path / name)
+
+    assert re.search(r"cannot read \S+: 1[12]\d of \d+ tracks are odd, 1[12]\d: the JSON is broken", said)
+
+
+def test_more_odd_records_are_accepted_if_the_user_says_so(tmp_path: Path):
+    path = odd_slice(tmp_path / "s.json", *[{"pid": 1, "tracks": [None]}] * 11)
+
+    assert "11 of 1,011 tracks are odd" in refusal(path)
+    assert len(list(read([path], ReadOptions(max_odd=0.02)))) == 511
 
 
 def test_json_that_is_nested_too_deeply_is_reported(tmp_path: Path):

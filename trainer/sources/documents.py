@@ -1,0 +1,80 @@
+"""
+Playlists of documents that are read whole: players' playlist files, libraries and exports.
+
+Each format is a function from the content of a file to its playlists.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from trainer.sources.account import Account
+from trainer.sources.chunked_files import FilePath, Head, first_line, read_whole, size_of
+from trainer.sources.entries import MALFORMED, Entry, take, track_of
+from trainer.sources.source import Source, SourcePlaylist, SourceTrack
+
+
+class Listing(NamedTuple):
+    """
+    A playlist as a document lists it.
+
+    Attributes:
+        id: id of the playlist.
+        title: '' if it has none.
+        items: the entries in the form of the document.
+        entry: converts one of them.
+    """
+
+    id: str
+    title: str
+    items: Iterable[Any]
+    entry: Callable[[Any], Entry]
+
+
+Parse = Callable[[bytes, str, Account], Iterable[Listing]]
+
+
+def document_source(head: Head, format_: str, parse: Parse) -> Source:
+    """
+    Return the playlists in a document as a source.
+
+    Args:
+        head: the beginning of the file.
+        format_: name of the format, for the account.
+        parse: yields the playlists in the content of the file with the given name; may add to the account.
+    """
+    path, account = head.path, Account(format_, unit="tracks")
+    return Source(str(path), size_of(path), lambda _: _playlists(path, parse, account), account)
+
+
+def listings(playlists: Iterable[Any], read: Callable[[Any], Listing], account: Account) -> Iterator[Listing]:
+    """Yield *playlists* as *read* converts them. An odd one counts as one track in *account*."""
+    for playlist in playlists:
+        account.records += 1
+        listing = take(playlist, read, account)
+        if listing:
+            account.records -= 1
+            yield listing
+
+
+def load_json(content: bytes) -> Any:
+    """Decode JSON. Halves of characters and bytes that are not UTF-8 become lone surrogates, which `text` refuses."""
+    return json.loads(content.decode("utf-8-sig", "surrogateescape"))
+
+
+def _playlists(path: FilePath, parse: Parse, account: Account) -> Iterator[SourcePlaylist]:
+    content = read_whole(path)
+    try:
+        for listing in parse(content, str(path), account):
+            yield SourcePlaylist(listing.id, listing.title, list(_tracks(listing, account)))
+    except MALFORMED as error:
+        account.records += 1
+        account.pass_over(f"a damaged file, or no {account.format}", first_line(error)[:80])
+
+
+def _tracks(listing: Listing, account: Account) -> Iterator[SourceTrack]:
+    for item in listing.items:
+        account.records += 1
+        track = take(item, lambda item: track_of(listing.entry(item)), account)
+        if track:
+            yield track
