@@ -10,7 +10,7 @@ import polars as pl
 from service.engine import bare_id
 from trainer.config import ReadOptions
 from trainer.errors import BadInput
-from trainer.sources.account import Account
+from trainer.sources.account import MOST_PLACES, Account
 from trainer.sources.columns import ROLE_SHOWN, Columns
 from trainer.sources.decisions import decide_roles, hold_names
 from trainer.sources.file_names import playlist_id, stem_of
@@ -118,7 +118,10 @@ class Rows:
             return frame
         fault = pl.coalesce(*(pl.when(is_odd).then(pl.lit(reason)) for reason, is_odd in faults.items()))
         for (reason,), rows in frame.filter(odd).group_by(fault.alias("fault"), maintain_order=True):
-            self._account.pass_over(str(reason), f"data row {rows['row'][0]:,}", rows.height)
+            *first, last = [f"data row {number:,}" for number in rows["row"].head(MOST_PLACES)]
+            for place in first:
+                self._account.pass_over(str(reason), place)
+            self._account.pass_over(str(reason), last, rows.height - len(first))
         return frame.filter(~odd)
 
     def _heard(self, frame: pl.DataFrame) -> pl.DataFrame:
