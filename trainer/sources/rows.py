@@ -36,6 +36,7 @@ class Rows:
         self._columns, self._account, self._name, self._options = columns, account, name, options
         self._roles: dict[str, str] | None = None
         self._floats: list[str] = []
+        self._first = 1  # the number of the first row of the block
         self._playlists_are_titles = False
 
     def clean(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -53,7 +54,8 @@ class Rows:
         Raises:
             BadInput: ids became floats and lost digits.
         """
-        frame = self._numbered(frame)
+        self._first = self._account.records + 1
+        self._account.records += frame.height
         frame = frame.with_columns(_bare(column) for column in frame if column.name not in (*NUMBERS, "row"))
         if self._roles is None:
             self._roles = self._decide(frame)
@@ -61,13 +63,6 @@ class Rows:
         frame = frame.with_columns(self._whole(frame[role]) for role in self._floats)
         frame = _with_numbers(_with_tracks(self._with_playlists(frame)))
         return self._heard(self._sound(frame))
-
-    def _numbered(self, frame: pl.DataFrame) -> pl.DataFrame:
-        first = self._account.records + 1
-        self._account.records += frame.height
-        if "row" in frame.columns:
-            return frame
-        return frame.with_columns(pl.int_range(first, first + frame.height, dtype=pl.Int64).alias("row"))
 
     def _decide(self, frame: pl.DataFrame) -> dict[str, str]:
         """Return the role for each column of an unclear role, and find the ids that became floats."""
@@ -116,6 +111,8 @@ class Rows:
         odd = frame.select(pl.any_horizontal(faults.values())).to_series()
         if not odd.any():
             return frame
+        if "row" not in frame.columns:
+            frame = frame.with_row_index("row", self._first)
         fault = pl.coalesce(*(pl.when(is_odd).then(pl.lit(reason)) for reason, is_odd in faults.items()))
         for (reason,), rows in frame.filter(odd).group_by(fault.alias("fault"), maintain_order=True):
             *first, last = [f"data row {number:,}" for number in rows["row"].head(MOST_PLACES)]
