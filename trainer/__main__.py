@@ -1,9 +1,11 @@
 """`python -m trainer`."""
 
+from service.streams import guard_streams
 from trainer.cli import main
 from trainer.interruptible import exit_process
 
 if __name__ == "__main__":
+    guard_streams()
     try:
         code = main()
     except SystemExit as left:  # of argparse, or of SIGTERM

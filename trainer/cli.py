@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias, get_args
 
-from service.engine import EngineError, Manifest, ModelError, Store, StoreBusy, Weighting
+from service.engine import EngineError, Manifest, ModelError, NoModel, Store, StoreBusy, Weighting
+from service.streams import check_output
 from trainer.config import (
     FULL,
     HELP,
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")
+    except MemoryError as error:
+        return _fail(f"the memory is not enough: {error or 'allocation failed'}; use fewer factors or less data")
     except KeyboardInterrupt:
         print("interrupted; the published version is unchanged", file=sys.stderr)
         return INTERRUPTED
@@ -72,12 +75,13 @@ def _add_train(commands: Commands) -> None:
     train = commands.add_parser("train", help="read, fit, write, evaluate and publish; prints the version")
     _add_data(train)
     _add_models(train)
+    _add_without_locks(train)
     for flag, help_ in (
         ("--no-holdout", "train on all playlists and evaluate on none"),
         ("--no-baselines", "evaluate without the baselines"),
         ("--cold", "start from random vectors, not from the published version"),
         ("--refit", "add the held-out playlists by another warm fit after the evaluation"),
-        ("--force", "publish even a version that is worse than the published one"),
+        ("--force", "publish whatever the gate says"),
     ):
         train.add_argument(flag, action="store_true", help=help_)
     train.add_argument(
@@ -142,7 +146,7 @@ def _add_challenge(commands: Commands) -> None:
 
 def _add_models_commands(commands: Commands) -> None:
     for name, help_, run in (
-        ("list", "all versions, with quality, size and age", _list),
+        ("list", "all versions in the order of publication, with quality, size and age", _list),
         ("show", "the manifest of a version", _show),
         ("verify", "compare every file of a version with its checksum", _verify),
         ("rollback", "make an older version the current one", _rollback),
@@ -150,6 +154,8 @@ def _add_models_commands(commands: Commands) -> None:
     ):
         command = commands.add_parser(name, help=help_)
         _add_models(command)
+        if name in ("rollback", "prune"):
+            _add_without_locks(command)
         if name in ("show", "verify", "rollback"):
             default = "the one before" if name == "rollback" else "the current one"
             command.add_argument("version", nargs="?", metavar="VERSION", help=f"default: {default}")
@@ -208,6 +214,14 @@ def _add_data(command: argparse.ArgumentParser) -> None:
 
 def _add_models(command: argparse.ArgumentParser) -> None:
     command.add_argument("--models", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
+
+
+def _add_without_locks(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--without-locks",
+        action="store_true",
+        help="accept a store on a file system without locks; run one command at a time",
+    )
 
 
 def _add_numbers(command: argparse.ArgumentParser) -> None:
@@ -288,6 +302,7 @@ def _train(options: argparse.Namespace) -> None:
         baselines=not options.no_baselines,
         tolerance=options.tolerance,
         reading=_read_options(options),
+        needs_locks=not options.without_locks,
     )
     print(pipeline.train(options.data, options.models, _configs(options), plan).version)
 
@@ -296,6 +311,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from trainer import pipeline
 
     print(pipeline.evaluate(options.data, _configs(options), options.out, _read_options(options)))
+    check_output()
 
 
 def _tune(options: argparse.Namespace) -> None:
@@ -331,10 +347,24 @@ def _synthesize(options: argparse.Namespace) -> None:
 
 def _list(options: argparse.Namespace) -> None:
     store = Store(options.models)
-    current = store.current().name
-    print(f"  {'version':<28}{'playlists':>12}{'catalogue':>12}{'NDCG':>8}{'R-prec':>8}{'MiB':>8}  created")
+    current = _current(store)
+    print(
+        f"  {'version (oldest first)':<28}{'playlists':>12}{'catalogue':>12}{'NDCG':>8}{'R-prec':>8}{'MiB':>8}  created"
+    )
     for version in store.versions():
         print(f"{'*' if version == current else ' '} {version:<28}{_details(store, version)}")
+    check_output()
+
+
+def _current(store: Store) -> str | None:
+    """Return the name of the current version; None if versions are there but none is current."""
+    try:
+        return store.current().name
+    except NoModel as reason:
+        if not store.versions():
+            raise
+        print(f"no version is current: {reason}, or choose one with: models rollback VERSION", file=sys.stderr)
+        return None
 
 
 def _details(store: Store, version: str) -> str:
@@ -345,19 +375,22 @@ def _details(store: Store, version: str) -> str:
     means = (f"{manifest.metrics[name]:.4f}" if manifest.metrics else "-" for name in ("ndcg", "r_precision"))
     mib = sum(file["bytes"] for file in manifest.files.values()) >> 20
     counts = f"{manifest.data['playlists']:>12,}{manifest.shape.tracks or manifest.shape.artists:>12,}"
-    return f"{counts}{''.join(f'{mean:>8}' for mean in means)}{mib:>8,}  {_age(manifest.created_at)} ago"
+    return f"{counts}{''.join(f'{mean:>8}' for mean in means)}{mib:>8,}  {_age(manifest.created_at)}"
 
 
 def _age(created_at: str) -> str:
     seconds = int((datetime.now(UTC) - datetime.fromisoformat(created_at)).total_seconds())
+    if seconds < 0:
+        return f"{created_at[:16]}, ahead of the clock"
     for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
-            return f"{seconds // length} {unit}"
-    return f"{max(seconds, 0)} seconds"
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} seconds ago"
 
 
 def _show(options: argparse.Namespace) -> None:
     print(json.dumps(Manifest.read(Store(options.models).version(options.version)).content(), indent=2))
+    check_output()
 
 
 def _verify(options: argparse.Namespace) -> None:
@@ -367,14 +400,14 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _rollback(options: argparse.Namespace) -> None:
-    store = Store(options.models)
+    store = Store(options.models, not options.without_locks)
     directory = store.target(options.version)
     Manifest.read(directory).verify(directory)
     print(store.rollback(directory.name).name)
 
 
 def _prune(options: argparse.Namespace) -> None:
-    store = Store(options.models)
+    store = Store(options.models, not options.without_locks)
     pruned = store.prune(options.keep)
     with suppress(StoreBusy), store.writing():
         pass  # removes what a killed run left; a run in progress does this itself

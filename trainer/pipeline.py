@@ -19,7 +19,6 @@ from service.engine import (
     Store,
     StoreChanged,
     amend_version,
-    new_version,
     write_text,
 )
 from trainer.challenge import read_challenge, write_challenge, write_submission
@@ -58,6 +57,7 @@ class Plan:
         baselines: whether the evaluation includes the baselines.
         tolerance: the relative fall of NDCG or R-precision that is accepted.
         reading: the options of reading.
+        needs_locks: whether a store on a file system without locks is refused.
     """
 
     hold_out: bool = True
@@ -67,6 +67,7 @@ class Plan:
     baselines: bool = True
     tolerance: float = TOLERANCE
     reading: ReadOptions = DEFAULTS
+    needs_locks: bool = True
 
 
 def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Plan()) -> Manifest:
@@ -85,16 +86,17 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
         ModelError: another run is writing to the store, or the staged version cannot be opened.
         OSError: the store cannot be written to.
     """
-    store = Store(models)
+    store = Store(models, plan.needs_locks)
     with store.writing():
-        stopwatch, version = Stopwatch(), new_version()
+        stopwatch, version = Stopwatch(), store.next_version()
         with stopwatch.step("reading"):
             dataset = _read(paths, plan.reading)
         config = configs.for_data(dataset.listening)
         held_out = hold_out(dataset) if plan.hold_out else np.zeros(len(dataset), bool)
         with _current(store) as published, store.staging(version) as staged:
             start = find_start(published, dataset, held_out) if plan.warm else None
-            inputs = dataset.understood() | {"columns": dict(plan.reading.columns)}
+            given = {"inputs": [str(path) for path in paths], "columns": dict(plan.reading.columns)}
+            inputs = given | dataset.understood()
             fit_and_write(dataset.select(~held_out), staged, version, config, inputs, start, stopwatch)
             gate = (config.seed, plan.tolerance, plan.baselines, stopwatch)
             outcome = judge(staged, published, dataset, held_out, *gate)

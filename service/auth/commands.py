@@ -23,6 +23,7 @@ from service.auth.keys import (
     digest_of,
     new_key,
 )
+from service.streams import check_output, output_failure
 
 PRIVATE = 0o600
 DONE, FAILED, USAGE = 0, 1, 2
@@ -91,13 +92,9 @@ def _create(options: argparse.Namespace) -> None:
         if any(there.name == key.name for there in file.keys.keys):
             raise KeysError(f"{options.file} already has a key {key.name}: revoke it first, or choose another name")
         file.write(Keys(keys=(*file.keys.keys, key)))
-    try:
-        sys.stdout.write(f"{secret}\n")
-        sys.stdout.flush()
-    except OSError as error:
-        # Python would try again at exit, and print a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise KeysError(f"the key {key.name} was stored but could not be printed: revoke it") from error
+    sys.stdout.write(f"{secret}\n")
+    if output_failure() is not None:
+        raise KeysError(f"the key {key.name} was stored but could not be printed: revoke it")
     _hint(f"{options.file} holds the hash of {key.name}; the key is shown only this time")
     _hint(f"serve with SEGUE_KEYS={options.file}; a running service accepts the key within seconds")
 
@@ -110,6 +107,7 @@ def _list(path: Path) -> None:
             f"{key.name:<32}  {','.join(key.rights):<18}{rate:>10}{burst:>10}  {key.created_at:%Y-%m-%d %H:%M}"
         )
     sys.stdout.write("\n".join(lines) + "\n")
+    check_output()
 
 
 def _revoke(path: Path, name: str) -> None:

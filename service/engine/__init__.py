@@ -17,6 +17,7 @@ from service.engine.errors import (
     StoreChanged,
     UnknownSeed,
     UnsupportedFormat,
+    UnusableStore,
 )
 from service.engine.exact import search_neighbours_exactly, unit
 from service.engine.features import (
@@ -37,7 +38,7 @@ from service.engine.items import KINDS, Artist, CountedArtist, Item, Kind, Score
 from service.engine.manifest import FORMAT_VERSION, Manifest, Shape
 from service.engine.recommender import Options, Recommendation, Recommender
 from service.engine.seeds import Playlist, Plays, Unknown
-from service.engine.store import Store, new_version
+from service.engine.store import Store
 from service.engine.writing import ItemTable, Model, amend_version, write_version
 
 __all__ = [
@@ -78,13 +79,13 @@ __all__ = [
     "Unknown",
     "UnknownSeed",
     "UnsupportedFormat",
+    "UnusableStore",
     "Weighting",
     "Weights",
     "amend_version",
     "bare_id",
     "fold_in",
     "gram_matrix",
-    "new_version",
     "normalize_title",
     "search_neighbours_exactly",
     "title_grams",

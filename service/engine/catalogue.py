@@ -108,7 +108,8 @@ def write_catalogue(
         words: the title terms of full weight.
         grams: the title terms of lesser weight; their rows follow those of *words*.
     """
-    database = sqlite3.connect(path)
+    # Without locks, which some file systems lack: nobody else opens the file.
+    database = sqlite3.connect(f"file:{quote(bytes(path.resolve()))}?nolock=1", uri=True)
     try:
         # Nobody reads the file yet, and it is synchronised before it is published.
         database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")

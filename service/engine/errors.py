@@ -9,6 +9,7 @@ The errors of the engine, as one tree.
         ├── CorruptModel        a file is missing, cut short or differs from its checksum
         ├── UnsupportedFormat   this release does not read the format or a part of it
         ├── ModelClosed         a version was used after it was closed
+        ├── UnusableStore       the store cannot hold versions where it is
         ├── StoreBusy           another run is writing to the same store
         └── StoreChanged        another version is current than the one to be replaced
 """
@@ -44,6 +45,10 @@ class UnsupportedFormat(ModelError):
 
 class ModelClosed(ModelError):
     """A version that was closed; the caller has to use the version that is served now."""
+
+
+class UnusableStore(ModelError):
+    """A store on a file system without locks, or in a path that is not UTF-8."""
 
 
 class StoreChanged(ModelError):

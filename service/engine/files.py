@@ -21,9 +21,9 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write *text* as UTF-8."""
+    """Write *text* as UTF-8; half a character, or a byte of a path that is not UTF-8, is written as JSON escapes it."""
     with naming(path):
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

@@ -1,11 +1,11 @@
 """Shared locks on versions, so that nobody removes a version that a process has open."""
 
-import contextlib
 import fcntl
 import os
 from pathlib import Path
 
 from service.engine.errors import CorruptModel
+from service.engine.locks import NO_LOCKS, share
 from service.engine.manifest import MANIFEST
 
 
@@ -24,8 +24,7 @@ class Lease:
             self._descriptor = os.open(directory / MANIFEST, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise CorruptModel(f"{directory} was removed while it was opened: {error}; open the current one") from error
-        with contextlib.suppress(OSError):  # a file system without locks serves too
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        share(self._descriptor, directory)
 
     def close(self) -> None:
         """End the lease. A second call does nothing: another file may have the descriptor's number by then."""
@@ -37,12 +36,14 @@ class Lease:
 
 
 def in_use(directory: Path) -> bool:
-    """Return True if a process on this machine has the version in *directory* open."""
-    with (directory / MANIFEST).open("r+b") as file:  # network file systems lock only files opened for writing
-        try:
+    """
+    Return True if a process on this machine has the version in *directory* open, or has alone the right to it.
+
+    A file system without locks does not know, and the answer is False.
+    """
+    try:
+        with (directory / MANIFEST).open("r+b") as file:  # network file systems lock only files opened for writing
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # a file system without locks does not know
-            return False
+    except OSError as error:
+        return error.errno not in NO_LOCKS
     return False

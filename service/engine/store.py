@@ -20,26 +20,37 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from errno import ENOTDIR
 from pathlib import Path
 
-from service.engine.errors import NoModel, StoreBusy, StoreChanged
+from service.engine.errors import NoModel, StoreBusy, StoreChanged, UnusableStore
 from service.engine.files import naming, write_text
 from service.engine.lease import in_use
+from service.engine.locks import locked
 from service.engine.manifest import MANIFEST
 
 CURRENT = "CURRENT"
 LOCK, POINTING = ".lock", ".pointing"
 REFUSED = "refused"
 STAGING = ".staging-"
+TIME, TIME_LENGTH = "%Y%m%dT%H%M%S.%fZ", len("20261121T211155.204Z")
 REMOVALS = 100
 
 
 @dataclass(frozen=True)
 class Store:
-    """The directory *root* that holds the versions of a model."""
+    """
+    The directory that holds the versions of a model.
+
+    Attributes:
+        root: the directory.
+        needs_locks: if false, changes go on without locks on a file system that has none; then only one process at a
+            time may change the store.
+    """
 
     root: Path
+    needs_locks: bool = True
 
     @property
     def pointer(self) -> Path:
@@ -75,8 +86,19 @@ class Store:
             return ()
 
     def versions(self) -> list[str]:
-        """Return the names of all versions, the oldest first."""
-        return sorted(path.parent.name for path in self.root.glob(f"[!.]*/{MANIFEST}"))
+        """Return the names of all versions, in the order of publication."""
+        return sorted(path.name for path in self.root.glob("[!.]*") if _is_version(path))
+
+    def next_version(self, now: datetime | None = None) -> str:
+        """
+        Return a name for a version made *now* that sorts after the names of all versions.
+
+        A name begins with the time. If the clock was set back, it begins with the time of the last name and one
+        millisecond, so that names sort in the order of publication.
+        """
+        last = max(filter(None, map(_time_of, self.versions())), default=datetime.min.replace(tzinfo=UTC))
+        moment = max(now or datetime.now(UTC), last + timedelta(milliseconds=1))
+        return f"{moment:%Y%m%dT%H%M%S}.{moment.microsecond // 1000:03d}Z-{secrets.token_hex(3)}"
 
     def version(self, name: str | None = None) -> Path:
         """
@@ -123,7 +145,9 @@ class Store:
 
     def prune(self, keep: int) -> list[str]:
         """
-        Remove all but the newest *keep* versions. The current version and those that a process has open stay.
+        Remove all but the newest *keep* versions.
+
+        The current version stays, and so do those that a process has open or that this user has no right to.
 
         Returns:
             The names of the removed versions.
@@ -144,12 +168,13 @@ class Store:
 
         Raises:
             StoreBusy: another process holds it.
+            UnusableStore: the file system has no locks, or the path is not UTF-8.
             OSError: the store cannot be written to.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / LOCK).open("ab") as lock:
+        self._make_root()
+        with contextlib.ExitStack() as held:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(locked(self.root / LOCK, self.needs_locks, fcntl.LOCK_NB))
             except BlockingIOError:
                 raise StoreBusy(f"another run is writing to {self.root}; wait for it to end") from None
             with self._pointing():  # a rollback may be about to rename one of them
@@ -208,10 +233,17 @@ class Store:
     def _pointing(self) -> Iterator[None]:
         """Hold the lock that protects the list of versions and the pointer."""
         if not self.root.is_dir():
-            raise NoModel(f"{self.root} does not exist; check the path, or train a model")
-        with (self.root / POINTING).open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            raise NoModel(f"{self.root} is not a directory; check the path, or train a model")
+        with locked(self.root / POINTING, self.needs_locks):
             yield
+
+    def _make_root(self) -> None:
+        if os.fsencode(self.root) != str(self.root).encode(errors="replace"):
+            raise UnusableStore(f"{self.root} is not UTF-8, and Annoy opens no other paths; rename the directory")
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), str(self.root)) from None
 
     def _point_at(self, version: str) -> None:
         pointer = self.root / f"{STAGING}{CURRENT}"
@@ -225,10 +257,22 @@ class Store:
         _synchronize(self.root)
 
 
-def new_version(now: datetime | None = None) -> str:
-    """Return a name for a version made *now*; names sort by time."""
-    moment = now or datetime.now(UTC)
-    return f"{moment:%Y%m%dT%H%M%S}.{moment.microsecond // 1000:03d}Z-{secrets.token_hex(3)}"
+def _is_version(path: Path) -> bool:
+    try:
+        (path / MANIFEST).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # reading it gives the reason
+        return _time_of(path.name) is not None
+    return True
+
+
+def _time_of(name: str) -> datetime | None:
+    """Return the time that the *name* of a version begins with; None if it has another name."""
+    try:
+        return datetime.strptime(name[:TIME_LENGTH], TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _remove(left: Path) -> None:

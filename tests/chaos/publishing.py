@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from service.engine import FORMAT_VERSION, Manifest, Store, new_version
+from service.engine import FORMAT_VERSION, Manifest, Store
 
 MANIFEST = "manifest.json"
 
@@ -26,7 +26,7 @@ def publish(store: Store, base: Path, damaged: str | None = None, seed: int = 0,
     Returns:
         The name of the version.
     """
-    version = new_version()
+    version = store.next_version()
     with store.writing(), store.staging(version) as staged:
         for path in base.iterdir():
             if path.name != MANIFEST:

@@ -131,6 +131,61 @@ def test_a_file_that_cannot_be_written_is_named_with_the_reason_and_nothing_is_l
     assert still_serves(store)
 
 
+def rewritten(few: Path, to: Path, kind: str, write: Callable[[str], str], n_playlists: int = 60) -> Path:
+    """The same data, with the ids of *kind* written otherwise."""
+    playlists = json.loads(few.read_text())["playlists"][:n_playlists]
+    for playlist in playlists:
+        for track in playlist["tracks"]:
+            track[f"{kind}_uri"] = write(track[f"{kind}_uri"])
+    to.write_text(json.dumps({"playlists": playlists}))
+    return to
+
+
+@pytest.mark.parametrize(
+    ("kind", "write", "example"),
+    [
+        ("track", lambda id_: id_.removeprefix("t:"), "'t:"),  # bare ids in place of URIs
+        ("track", lambda id_: f"{id_}.0", ".0'"),
+        ("track", str.upper, "'T:"),
+        ("artist", lambda id_: f"https://example.org/{id_}", "'https://example.org/a:"),
+    ],
+)
+@pytest.mark.parametrize(("options", "n_playlists"), [(["--no-holdout"], 60), ([], 60), ([], 30)])
+def test_a_version_without_the_ids_of_the_published_one_is_not_published_unless_forced(
+    few: Path,
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    write: Callable[[str], str],
+    example: str,
+    options: list[str],
+    n_playlists: int,
+):
+    before, data = store.current(), rewritten(few, tmp_path / "s.json", kind, write, n_playlists)
+
+    assert train(data, store.root, *options) == 3
+
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"most popular {kind}s of the published one" in said
+    assert example in said
+    assert "--force" in said
+    assert store.current() == before
+
+
+def test_a_version_with_other_ids_can_be_forced(few: Path, store: Store, tmp_path: Path):
+    data = rewritten(few, tmp_path / "s.json", "track", str.upper)
+
+    assert train(data, store.root, "--no-holdout", "--force") == 0
+    assert Manifest.read(store.current()).training["forced"]
+
+
+def test_ids_that_only_become_more_are_published(few: Path, store: Store, tmp_path: Path):
+    more = rewritten(few, tmp_path / "more.json", "track", lambda id_: f"new {id_}")
+
+    assert main(["train", str(few), str(more), "--models", str(store.root), "--no-holdout", *TINY]) == 0
+
+
 def test_a_pointer_that_cannot_be_written_leaves_the_version_before_it_current(
     few: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ):
@@ -209,6 +264,15 @@ def test_data_that_cannot_be_read_are_named_and_nothing_is_lost(
     assert "Permission denied" in said
     assert content(store) == before
     assert still_serves(store)
+
+
+@pytest.mark.parametrize("redirection", [">&- 2>/dev/full", "<&- >/dev/full 2>&-", "2>&1 | true"])
+def test_a_run_that_nobody_listens_to_publishes(few: Path, tmp_path: Path, redirection: str):
+    command = [sys.executable, "-m", "trainer", "train", few, "--models", tmp_path / "models", "--no-holdout", *TINY]
+    shell = ["bash", "-o", "pipefail", "-c", f'"$@" {redirection}', "bash", *map(str, command)]
+
+    assert subprocess.run(shell, cwd=ROOT, check=False).returncode == 0
+    assert still_serves(Store(tmp_path / "models"))
 
 
 @contextmanager
@@ -374,6 +438,49 @@ def test_a_current_version_that_is_gone_is_said_and_the_next_run_publishes(
     assert models("rollback", store, gone.name) == 1
     assert f"holds no version '{gone.name}'" in error(capsys)
     assert still_serves(store)
+
+
+def test_a_version_without_rights_is_listed_with_the_reason_and_stops_no_other_command(
+    store: Store, entered_by_all: Path, capsys: pytest.CaptureFixture[str]
+):
+    store = Store(Path(shutil.copytree(store.root, entered_by_all / "models")))
+    for path in (store.root, *store.root.rglob("*")):
+        path.chmod(0o777)
+    first, second = store.versions()
+
+    with denied(store.root / first, 0):
+        assert models("list", store) == 0
+        assert models("prune", store, "--keep", "1") == 0
+    listed, _, pruned = capsys.readouterr().out.partition("nothing to remove")
+    assert re.search(f"{first} .*Permission denied", listed)
+    assert pruned == "\n"
+    assert store.versions() == [first, second]
+
+
+def test_versions_are_listed_though_none_is_current(store: Store, capsys: pytest.CaptureFixture[str]):
+    store.pointer.unlink()
+
+    assert models("list", store) == 0
+
+    told = capsys.readouterr()
+    assert all(version in told.out for version in store.versions())
+    assert "*" not in told.out
+    assert "models rollback VERSION" in told.err
+
+
+def test_a_version_of_a_clock_that_was_ahead_is_listed_as_that(store: Store, capsys: pytest.CaptureFixture[str]):
+    rewrite(store.current(), created_at="2999-01-01T00:00:00+00:00")
+
+    assert models("list", store) == 0
+
+    assert "2999-01-01T00:00, ahead of the clock" in capsys.readouterr().out
+
+
+def test_data_in_a_path_that_is_not_utf_8_are_trained_on(few: Path, tmp_path: Path):
+    data = Path(shutil.copy(few, tmp_path / os.fsdecode(b"caf\xe9.json")))
+
+    assert train(data, tmp_path / "models", "--no-holdout") == 0
+    assert Manifest.read(Store(tmp_path / "models").current()).training["inputs"] == [str(data)]
 
 
 def test_versions_are_listed_beside_one_that_cannot_be_read(store: Store, capsys: pytest.CaptureFixture[str]):

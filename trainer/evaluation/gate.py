@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.engine import Artifacts, Kind, Manifest, Recommender, Shape
+from service.engine import Artifacts, Kind, Recommender, Shape
 from trainer.dataset.dataset import Bools, Dataset
 from trainer.evaluation.answers import ANSWER_ITEMS, Segue, ask
 from trainer.evaluation.baselines import baseline_answers
@@ -14,6 +14,7 @@ from trainer.evaluation.split import tasks_of
 from trainer.evaluation.tasks import Task
 from trainer.evaluation.verdict import (
     ENOUGH_PLAYLISTS,
+    MOST_POPULAR,
     Answered,
     Quality,
     Verdict,
@@ -21,6 +22,7 @@ from trainer.evaluation.verdict import (
     compare_with_quality,
     find_broken,
     find_collapse,
+    find_renaming,
     narrowed,
 )
 from trainer.fitting.provenance import unseen
@@ -75,20 +77,21 @@ def judge(
         stopwatch: measures the steps.
     """
     tasks = tasks_of(dataset, held_out & unseen(dataset, staged), seed)
-    if not tasks:
-        return Outcome(_judge_size(Manifest.read(staged), published), {})
-    artists = dataset.vocabulary.artists_by_track()
-    with stopwatch.step("evaluating"):
-        with closing(Recommender.open(staged)) as recommender:
+    with closing(Recommender.open(staged)) as recommender:
+        fault = None if published is None else _unlike(published, recommender)
+        if not tasks:
+            return Outcome(fault or Verdict(True, "there is no held-out playlist to evaluate on"), {})
+        artists = dataset.vocabulary.artists_by_track()
+        with stopwatch.step("evaluating"):
             trained = _answer(recommender, tasks, artists, "evaluating")
-        say(format_table("held out", trained.scores.table()))
-        scores = {"segue": trained.scores}
-        fault = _fault(trained, published, tasks)
-        if fault is None and published is not None:
-            verdict, published_scores = _compare(trained, published, dataset, tasks, artists, tolerance, seed)
-            scores |= {} if published_scores is None else {"published": published_scores}
-        else:
-            verdict = fault or Verdict(True, "there is no published version to compare with")
+            say(format_table("held out", trained.scores.table()))
+            scores = {"segue": trained.scores}
+            fault = _broken(trained, tasks) or fault
+            if fault is None and published is not None:
+                verdict, published_scores = _compare(trained, published, dataset, tasks, artists, tolerance, seed)
+                scores |= {} if published_scores is None else {"published": published_scores}
+            else:
+                verdict = fault or Verdict(True, "there is no published version to compare with")
     if with_baselines:
         with stopwatch.step("baselines"):
             for name, answers in baseline_answers(dataset.select(~held_out), tasks, seed, only_affordable=True):
@@ -109,21 +112,27 @@ def _answer(recommender: Recommender, tasks: Sequence[Task], artists: Mapping[st
     return Answered(recommender.manifest.version, n_items, answers, scores, quality_of(recommender))
 
 
-def _fault(trained: Answered, published: Recommender | None, tasks: Sequence[Task]) -> Verdict | None:
-    """Return the verdict on a version that is wrong without any comparison of scores; None if it is not."""
+def _broken(trained: Answered, tasks: Sequence[Task]) -> Verdict | None:
+    """Return the verdict on answers that break the contract; None if none does."""
     broken = find_broken(tasks, trained.answers, ANSWER_ITEMS, trained.n_items)
-    if broken is not None:
-        return Verdict(False, f"an answer breaks the contract: {broken}")
-    return None if published is None else _unlike(published, tasks[0].kind, trained.n_items)
+    return None if broken is None else Verdict(False, f"an answer breaks the contract: {broken}")
 
 
-def _unlike(published: Recommender, kind: Kind, n_items: int) -> Verdict | None:
+def _unlike(published: Recommender, trained: Recommender) -> Verdict | None:
     """Return the verdict on a catalogue that cannot follow that of *published*; None if it can."""
-    version = published.manifest.version
+    version, kind = published.manifest.version, trained.kind
     if published.kind != kind:
         return Verdict(False, f"{version} recommends {published.kind}, and these data contain {kind}", version)
-    collapse = find_collapse(n_items, _size(published.manifest.shape, kind))
-    return None if collapse is None else Verdict(False, collapse, version)
+    collapse = find_collapse(_size(trained.manifest.shape, kind), _size(published.manifest.shape, kind))
+    fault = collapse or _renamed(published, trained, "tracks") or _renamed(published, trained, "artists")
+    return None if fault is None else Verdict(False, fault, version)
+
+
+def _renamed(published: Recommender, trained: Recommender, kind: Kind) -> str | None:
+    before, after = ([item.id for item in each.popular(kind, MOST_POPULAR)] for each in (published, trained))
+    catalogue = trained.artifacts.catalogue
+    lost = [id_ for id_ in before if not catalogue.rows_of_ids(kind, [id_])]
+    return find_renaming(kind, before, lost, after)
 
 
 def _compare(
@@ -148,13 +157,6 @@ def _compare(
     before = _answer(published, common, artists, "published")
     after = narrowed(trained, fair)
     return compare(after, before, tolerance, seed), before.scores if fair.all() else None
-
-
-def _judge_size(manifest: Manifest, published: Recommender | None) -> Verdict:
-    """Return the verdict if there is no playlist to ask for."""
-    kind: Kind = "tracks" if manifest.shape.tracks else "artists"
-    fault = None if published is None else _unlike(published, kind, _size(manifest.shape, kind))
-    return fault or Verdict(True, "there is no held-out playlist to evaluate on")
 
 
 def _size(shape: Shape, kind: Kind) -> int:

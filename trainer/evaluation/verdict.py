@@ -15,6 +15,10 @@ OVERLAPS = (10, 50, 100, 500)
 
 # Below these shares of the published version's values, the data are broken rather than the model worse.
 LEAST_CATALOGUE, LEAST_COVERAGE, LEAST_OF_QUALITY = 0.5, 0.5, 0.5
+# Of the most popular ids of the published version, the share that a new version has to know. Of two samples of one
+# world without a playlist in common, 300 playlists each, the second knew 94 % of them; 30 playlists each, 11 %.
+MOST_POPULAR, LEAST_KNOWN = 1000, 0.1
+EXAMPLES = 3
 # A version measured on less than this share of the playlists of the version before keeps that version's quality.
 LEAST_OF_PLAYLISTS = 0.5
 # The least number of playlists to judge a version on.
@@ -121,6 +125,30 @@ def find_collapse(trained_items: int, published_items: int) -> str | None:
     return None
 
 
+def find_renaming(kind: str, before: Sequence[str], lost: Sequence[str], after: Sequence[str]) -> str | None:
+    """
+    Describe a catalogue that knows nearly no id of the published version, as if the ids were written otherwise.
+
+    Args:
+        kind: the items, `tracks` or `artists`.
+        before: the most popular ids of the published version.
+        lost: those of them that the trained version does not know.
+        after: the most popular ids of the trained version.
+
+    Returns:
+        None if it knows enough of them.
+    """
+    n_known = len(before) - len(lost)
+    if not before or n_known >= LEAST_KNOWN * len(before):
+        return None
+    there = set(before)
+    olds, news = _examples(lost), _examples([id_ for id_ in after if id_ not in there])
+    return (
+        f"the new version knows {n_known:,} of the {len(before):,} most popular {kind} of the published one, which has "
+        f"ids like {olds}; the ids of these data are like {news}; write them as before"
+    )
+
+
 def compare(trained: Answered, published: Answered, tolerance: float, seed: int) -> Verdict:
     """
     Compare *trained* with *published* on the same tasks, of playlists that neither version was trained on.
@@ -173,6 +201,10 @@ def narrowed(trained: Answered, chosen: NDArray[np.bool_]) -> Answered:
     values = {name: values[chosen] for name, values in trained.scores.values.items()}
     scores = replace(trained.scores, categories=trained.scores.categories[chosen], values=values)
     return replace(trained, answers=answers, scores=scores)
+
+
+def _examples(ids: Sequence[str]) -> str:
+    return ", ".join(map(repr, ids[:EXAMPLES])) or "none"
 
 
 def _mean(answered: Answered, measure: str) -> float:

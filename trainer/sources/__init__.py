@@ -83,9 +83,16 @@ class Reading:
     def _account(self) -> None:
         for path, found in self.inputs:
             self.groups += group(path, [(source.name, source.account) for source in found])
-        say("\n".join([*(line for one in self.groups for line in one.lines()), *self._passed_lines()]))
+        say("\n".join([*self._group_lines(), *self._passed_lines()]))
         for understood in self.groups:
             understood.check(self.options.max_odd)
+
+    def _group_lines(self) -> Iterator[str]:
+        for understood in self.groups[:MOST_NAMED]:
+            yield from understood.lines()
+        more = self.groups[MOST_NAMED:]
+        if more:
+            yield f"{len(more):,} more kinds of input are in the manifest and the report"
 
     def _passed_lines(self) -> Iterator[str]:
         yield from map(str, self.passed[:MOST_NAMED])

@@ -8,6 +8,7 @@ from typing import Any
 from trainer.errors import BadInput
 
 MOST_PLACES = 3
+MOST_LISTED = 20
 WIDTH = 80
 
 
@@ -140,12 +141,12 @@ class Group:
         """Return the other facts for a reader, by label; those without any are left out."""
         account = self.account
         facts = {
-            "columns:": [", ".join(f"{role}={column}" for role, column in account.columns.items())],
-            "unused columns:": [", ".join(account.unused)],
+            "columns:": [_listed([f"{role}={column}" for role, column in account.columns.items()])],
+            "unused columns:": [_listed(account.unused)],
             "passed over": list(_reasons(account.odd)),
             "mended": list(_reasons(account.mended)),
             "left out": [f"{n:,}: {reason}" for reason, n in account.skipped.items()],
-            "": account.notes,
+            "": account.notes[:MOST_LISTED],
         }
         return {label: found for label, found in facts.items() if any(found)}
 
@@ -190,6 +191,12 @@ def _sum(path: str, named: Sequence[tuple[str, Account]]) -> Account:
         for reason, n in account.skipped.items():
             total.skip(reason, n)
     return total
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Join *names* by commas, with a backslash before the commas in a name, as `--columns` takes them."""
+    more = [f"{len(names) - MOST_LISTED} more"] if len(names) > MOST_LISTED else []
+    return ", ".join([*(name.replace("\\", "\\\\").replace(",", "\\,") for name in names[:MOST_LISTED]), *more])
 
 
 def _printable(path: str) -> str:

@@ -97,9 +97,11 @@ def text(value: Any) -> str:
     Raises:
         OddEntry: it is neither text nor a number, or it holds half of a character or bytes that are not UTF-8.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise OddEntry("no text where text is expected")
-    line = unicodedata.normalize("NFC", " ".join(("" if value is None else str(value)).split()))
+    line = unicodedata.normalize("NFC", " ".join(str(value).split()))
     try:
         line.encode()
     except UnicodeEncodeError:

@@ -21,7 +21,6 @@ from trainer.sources.source import Interactions, NotData, Source, SourceTrack
 
 PIECE_BYTES = 1 << 20
 UNKNOWN = {"Unknown Artist", "Unknown Track"}  # Spotify writes these for a track that it has lost
-LISTENERS = ("username", "user_name", "user_id")
 
 
 @dataclass(frozen=True)
@@ -128,8 +127,8 @@ class History:
             raise OddEntry("no JSON object")
         if self.form.ms_played and self._seconds(record) < self.min_played_s:
             raise SkippedEntry(f"listens of less than {self.min_played_s:g} s")
-        listener = next(filter(None, (text(record.get(key)) for key in LISTENERS)), self.listener)
-        return listener, track_of(self.form.entry(record))
+        listener = text(record.get(self.form.roles.get("playlist", "")))
+        return listener or self.listener, track_of(self.form.entry(record))
 
     def _seconds(self, record: Record) -> float:
         played = float(record[self.form.ms_played]) / 1000

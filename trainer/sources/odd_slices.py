@@ -1,4 +1,4 @@
-"""Slices of the Million Playlist Dataset with odd records, which are passed over. Reading takes three times as long."""
+"""Slices of the Million Playlist Dataset with odd records, which are passed over. Reading takes up to twice as long."""
 
 import json
 import re

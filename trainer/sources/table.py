@@ -5,7 +5,7 @@ from dataclasses import replace
 from trainer.config import ReadOptions
 from trainer.errors import BadInput
 from trainer.sources.account import Account
-from trainer.sources.chunked_files import ZIP_MAGIC, Chunks, FilePath, Frames, Head, bare_suffix, chunks, rows_in
+from trainer.sources.chunked_files import Chunks, FilePath, Frames, Head, bare_suffix, chunks, rows_in
 from trainer.sources.columns import Columns
 from trainer.sources.delimited import delimited_frames, find_form
 from trainer.sources.encodings import to_utf8, wide_encoding
@@ -36,8 +36,6 @@ def find_tables(head: Head, options: ReadOptions) -> list[Source]:
     suffix = bare_suffix(head.path)
     if head.text.startswith(PARQUET_MAGIC) or suffix in PARQUET_SUFFIXES:
         return [_parquet_source(head, options)]
-    if head.text.startswith(ZIP_MAGIC):
-        return []
     encoding = wide_encoding(head.text)
     if encoding:
         head = replace(head, text=next(to_utf8([(head.text, 0)], encoding))[0])

@@ -1,19 +1,24 @@
 """A store keeps versions side by side, one of them current, even if a process is killed."""
 
+import fcntl
 import os
+import re
 import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from errno import EFBIG
+from datetime import UTC, datetime, timedelta
+from errno import EFBIG, EIO, ENOLCK, ENOSYS, EOPNOTSUPP
 from pathlib import Path
 
 import pytest
 
-from service.engine import Artifacts, NoModel, Store, StoreBusy, new_version
+from service.engine import Artifacts, NoModel, Store, StoreBusy, UnusableStore
 from service.engine.manifest import MANIFEST
+
+NOON, DAY = datetime(2026, 11, 27, 12, tzinfo=UTC), timedelta(days=1)
 
 
 def publish(store: Store, version: str) -> Path:
@@ -148,11 +153,95 @@ def test_a_killed_writer_does_not_hold_the_lock(tmp_path: Path):
         pass
 
 
-def test_names_of_versions_sort_by_time_and_differ():
-    names = [new_version() for _ in range(50)]
+@pytest.mark.parametrize("moments", [(NOON,) * 5, (NOON, NOON - DAY, NOON - 2 * DAY), (NOON, NOON + 999 * DAY, NOON)])
+def test_versions_are_in_the_order_of_publication_whatever_the_clock_says(tmp_path: Path, moments: tuple[datetime]):
+    store = Store(tmp_path)
+    published = [publish(store, store.next_version(now)).name for now in moments]
 
-    assert len(set(names)) == 50
-    assert [name[:19] for name in names] == sorted(name[:19] for name in names)
+    assert store.versions() == published
+    assert store.rollback().name == published[-2]
+    assert store.prune(1) == published[:-2]
+
+
+def test_the_name_of_a_version_begins_with_its_time_in_utc(tmp_path: Path):
+    publish(Store(tmp_path), "a name of other software")
+
+    assert Store(tmp_path).next_version(NOON).startswith("20261127T120000.000Z-")
+
+
+@pytest.fixture(params=[ENOLCK, EOPNOTSUPP, ENOSYS])
+def no_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A system whose files cannot be locked, and the reason it gives."""
+
+    def flock(*_: object) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", flock)
+        yield os.strerror(request.param)
+
+
+def test_without_locks_a_change_names_the_lock_the_reason_and_the_option(tmp_path: Path, no_locks: str):
+    store = Store(tmp_path)
+    changes: list[tuple[str, Callable[[], object]]] = [
+        (".lock", lambda: publish(store, "v1")),
+        (".pointing", lambda: store.rollback("v1")),
+        (".pointing", lambda: store.prune(1)),
+    ]
+
+    for lock, change in changes:
+        with pytest.raises(UnusableStore, match=rf"{tmp_path}/{lock} cannot be locked: {no_locks}; .*--without-locks"):
+            change()
+
+
+def test_without_locks_one_process_at_a_time_may_change_a_store(tmp_path: Path, no_locks: str):
+    store = Store(tmp_path, needs_locks=False)
+    for name in ("v1", "v2", "v3"):
+        publish(store, name)
+
+    assert store.rollback().name == "v2"
+    assert store.prune(1) == ["v1"]
+
+
+def test_without_locks_a_version_opens_and_each_store_is_warned_of_once(
+    models: Path, tmp_path: Path, no_locks: str, caplog: pytest.LogCaptureFixture
+):
+    directory = Path(shutil.copytree(Store(models).current(), tmp_path / "v1"))
+    for _ in range(2):
+        Artifacts.open(directory).close()
+
+    (line,) = caplog.messages
+    assert f"{tmp_path} has no file locks ({no_locks})" in line
+
+
+def test_a_lock_that_fails_otherwise_is_not_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def flock(*_: object) -> None:
+        raise OSError(EIO, os.strerror(EIO))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+    with pytest.raises(OSError, match=re.escape(f"{tmp_path}/.lock")):
+        publish(Store(tmp_path, needs_locks=False), "v1")
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_store_that_is_not_a_directory_is_called_that(tmp_path: Path, link: bool):
+    root = tmp_path / "models"
+    if link:
+        root.symlink_to("not-mounted")
+    else:
+        root.write_text("in the way")
+
+    with pytest.raises(NotADirectoryError, match=str(root)), Store(root).writing():
+        pass
+
+
+def test_a_store_path_that_is_not_utf_8_is_refused_before_any_work(tmp_path: Path):
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+
+    with pytest.raises(UnusableStore, match=r"caf\udce9 is not UTF-8.*rename"), Store(root).writing():
+        pass
+    assert not root.exists()
 
 
 def test_a_version_that_is_open_is_not_pruned(models: Path, tmp_path: Path):

@@ -16,6 +16,7 @@ from trainer.evaluation.verdict import (
     compare_with_quality,
     find_broken,
     find_collapse,
+    find_renaming,
     narrowed,
     quality_to_keep,
 )
@@ -112,6 +113,25 @@ def test_playlists_unlike_those_before_are_refused():
 def test_a_catalogue_that_fell_by_half_is_refused():
     assert find_collapse(500, 1000) is None
     assert "from 1,000 to 499" in str(find_collapse(499, 1000))
+
+
+@pytest.mark.parametrize(
+    ("n_known", "n_before", "refused"),
+    [(0, 1000, True), (99, 1000, True), (100, 1000, False), (0, 1, True), (0, 0, False)],
+)
+def test_a_catalogue_that_knows_less_than_a_tenth_of_the_popular_ids_is_refused(
+    n_known: int, n_before: int, refused: bool
+):
+    before = [str(number) for number in range(n_before)]
+
+    assert (find_renaming("tracks", before, before[n_known:], before) is not None) == refused
+
+
+def test_a_catalogue_with_other_ids_is_described_by_ids_of_both_sides():
+    described = str(find_renaming("artists", ["kept", *"abcdefghijk"], list("abcdefghijk"), ["kept", "A", "B"]))
+
+    assert "knows 1 of the 12 most popular artists" in described
+    assert "ids like 'a', 'b', 'c'; the ids of these data are like 'A', 'B';" in described
 
 
 def test_where_the_published_version_has_seen_the_playlists_its_past_quality_counts():

@@ -60,7 +60,7 @@ def test_long_lists_fit_a_terminal_and_names_stay_whole():
     (only,) = group("a.csv", [("a.csv", an_account(unused=names))])
 
     assert max(map(len, only.lines())) <= 80
-    assert " ".join(line.strip() for line in only.lines()).endswith("Column-number 28, Column-number 29")
+    assert " ".join(line.strip() for line in only.lines()).endswith("Column-number 18, Column-number 19, 10 more")
 
 
 def test_names_of_files_that_are_not_utf8_can_be_printed_and_written():
@@ -70,3 +70,9 @@ def test_names_of_files_that_are_not_utf8_can_be_printed_and_written():
     said.append(str(by_reason([PassedOver("d/\udcff.csv", "it is empty.")])[0]))
 
     assert sum(r"\xff.csv" in line.encode().decode() for line in said) == 3
+
+
+def test_a_comma_in_the_name_of_a_column_is_told_from_those_between_columns():
+    (only,) = group("a.csv", [("a.csv", an_account(unused=["a, b", "c"]))])
+
+    assert r"  unused columns: a\, b, c" in only.lines()

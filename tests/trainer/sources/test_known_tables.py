@@ -1,5 +1,6 @@
 """Tables that people have, in their exact shape: each is read without an option, and the run says its name."""
 
+import zipfile
 from pathlib import Path
 
 import polars as pl
@@ -251,3 +252,24 @@ def test_a_file_is_one_playlist_if_it_is_said(tmp_path: Path):
     path = a_file(tmp_path / "mine" / "rock.csv", "song_id,x", "s,1")
 
     assert understood(path, playlist="")[0] == [("mine/rock", "rock", "s", "", None)]
+
+
+def test_files_whose_names_have_dots_are_different_playlists(tmp_path: Path):
+    files = [
+        a_file(tmp_path / f"{name}.csv", "Track URI,Track Name,Artist Name(s)", f"{URI},Never,Rick")
+        for name in ("Dr. Dre", "Dr. No")
+    ]
+
+    rows, _ = understood(*files)
+
+    assert [title for _, title, *_ in rows] == ["Dr. Dre", "Dr. No"]
+
+
+def test_a_folder_of_playlists_in_a_zip_file_has_the_names_of_its_files(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "spotify_playlists.zip", "w") as archive:
+        for name in ("road_trip", "Vol. 2"):
+            archive.writestr(f"{name}.csv", f"Track URI,Track Name,Artist Name(s)\n{URI},Never,Rick\n")
+
+    rows, _ = understood(tmp_path / "spotify_playlists.zip")
+
+    assert sorted(title for _, title, *_ in rows) == ["Vol. 2", "road_trip"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from trainer.cli import main
 from trainer.config import ReadOptions
 from trainer.errors import BadInput
 from trainer.sources import Account, Interactions, SourceTrack, read
@@ -163,6 +164,13 @@ def test_short_listens_do_not_count_and_are_said(tmp_path: Path):
     assert account(path, ReadOptions(min_played_s=60, max_odd=0)).skipped == {"listens of less than 60 s": 3}
 
 
+def test_the_command_line_sets_the_length_of_a_listen(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = write(tmp_path / "a.json", [account_data(ms=119_000)])
+
+    assert main(["evaluate", str(path), "--min-played", "120"]) == 1
+    assert "left out 1: listens of less than 120 s" in capsys.readouterr().err
+
+
 def test_podcasts_and_lost_names_are_left_out_not_odd(tmp_path: Path):
     path = write(tmp_path / "a.json", [extended(), EPISODE])
     lost = write(tmp_path / "b.json", [account_data(), account_data("Unknown Artist", "Unknown Track")])
@@ -185,6 +193,7 @@ ODD_RECORDS = {
     "a count that is no number": json.dumps(extended()).replace("60019", "NaN"),
     "a negative count": json.dumps(extended(ms_played=-1)),
     "a name that is a list": json.dumps(extended(master_metadata_track_name=["x"])),
+    "a name that is true": json.dumps(extended(master_metadata_track_name=True)),
     "half of an emoji": json.dumps(extended(master_metadata_track_name="\ud83d")),
     "no names and another id": json.dumps(extended(spotify_track_uri="x", master_metadata_album_artist_name=None)),
     "a number of five thousand digits": json.dumps(extended()).replace("60019", "9" * 5000),

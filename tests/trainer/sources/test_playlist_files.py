@@ -22,8 +22,7 @@ LENIENT = ReadOptions(max_odd=1)
 
 def playlists(path: Path) -> list[SourcePlaylist]:
     found = list(read([path], LENIENT))
-    assert all(isinstance(playlist, SourcePlaylist) for playlist in found)
-    return found  # type: ignore[return-value]
+    return [playlist for playlist in found if isinstance(playlist, SourcePlaylist)]
 
 
 def tracks(path: Path) -> list[SourceTrack]:
@@ -256,6 +255,7 @@ def test_playlists_of_spotifys_account_data_keep_uris_and_local_files(tmp_path: 
     path = write(tmp_path / "ann" / "Spotify Account Data" / "Playlist1.json", json.dumps(SPOTIFY))
 
     assert playlists(path) == [SourcePlaylist("ann/Rainy morning", "Rainy morning", [CREEP._replace(id=URI), JOGA])]
+    assert account(path).records == 3
     assert account(path).skipped == {"podcasts, audiobooks and videos": 1}
 
 
@@ -299,7 +299,10 @@ def test_the_zip_of_an_export_is_read_like_its_folder(tmp_path: Path):
         for file in (tmp_path / "Spotify Account Data").iterdir():
             archive.write(file, f"Spotify Account Data/{file.name}")
 
+    (tmp_path / "bob.zip").write_bytes((tmp_path / "ann" / "my_spotify_data.zip").read_bytes())
+
     assert formats(tmp_path / "ann" / "my_spotify_data.zip") == EXPORT
+    assert playlists(tmp_path / "bob.zip")[0].id == "bob/Rainy morning"
     assert [item.id for item in read([tmp_path / "ann"]) if isinstance(item, SourcePlaylist)] == [
         "ann/Rainy morning",
         "ann/YourLibrary",

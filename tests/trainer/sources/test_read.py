@@ -226,6 +226,17 @@ def test_progress_ends_at_the_size_of_the_inputs(tmp_path: Path, capsys: pytest.
     assert f"100% {total:.2f}k/{total:.2f}k" in capsys.readouterr().err
 
 
+def test_of_very_many_kinds_of_files_some_are_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for number in range(25):
+        (tmp_path / f"a{number}.{'csv' if number % 2 else 'jsonl'}").write_text(LINES if number % 2 == 0 else CSV)
+
+    list(read(sorted(tmp_path.iterdir())))
+
+    said = capsys.readouterr().err
+    assert said.count(f"{tmp_path}/a") == 20
+    assert "5 more kinds of input are in the manifest" in said
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
