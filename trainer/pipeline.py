@@ -95,7 +95,8 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
         held_out = hold_out(dataset) if plan.hold_out else np.zeros(len(dataset), bool)
         with _current(store) as published, store.staging(version) as staged:
             start = find_start(published, dataset, held_out) if plan.warm else None
-            inputs = dataset.understood() | {"columns": dict(plan.reading.columns)}
+            given = {"inputs": [str(path) for path in paths], "columns": dict(plan.reading.columns)}
+            inputs = given | dataset.understood()
             fit_and_write(dataset.select(~held_out), staged, version, config, inputs, start, stopwatch)
             gate = (config.seed, plan.tolerance, plan.baselines, stopwatch)
             outcome = judge(staged, published, dataset, held_out, *gate)

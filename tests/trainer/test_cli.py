@@ -91,7 +91,7 @@ def test_the_manifest_and_the_report_say_how_the_inputs_were_understood(tmp_path
     assert main(["train", str(data), "--models", str(tmp_path / "models"), *TINY]) == 0
     version = Store(tmp_path / "models").current()
     training, report = Manifest.read(version).training, (version / "report.html").read_text()
-    (found,) = training["inputs"]
+    (found,) = training["understood"]
     assert (found["path"], found["format"], found["records"]) == (
         str(data / "a.json"),
         "Million Playlist Dataset",
@@ -226,7 +226,7 @@ def test_one_playlist_of_one_track_is_enough_to_train_and_to_answer(tmp_path: Pa
     [
         ([], "no playlist with tracks"),
         ([a_playlist(0), a_playlist(1)], "2 without tracks"),
-        ([{"pid": 0, "tracks": [{"track_name": "x"}]}], "track_uri"),
+        ([{"pid": 0, "tracks": [{"track_name": "x"}]}], "no track id"),
         ([{"pid": 0}], "tracks"),
         ([a_playlist(LOWEST, "x")], "--no-holdout"),  # its hash says that it is held out
     ],
@@ -248,7 +248,7 @@ def test_bad_data_leave_what_was_published_as_it_was(
     broken = tmp_path / "broken.json"
     broken.write_bytes(next(small_world.iterdir()).read_bytes()[:10_000])
 
-    for bad, said in ((tmp_path / "nope", "does not exist"), (broken, "broken off")):
+    for bad, said in ((tmp_path / "nope", "does not exist"), (broken, "not the JSON of playlists")):
         assert said in failure(capsys, "train", small_world, bad, "--models", small_store, *TINY)
     assert snapshot(small_store) == before
 

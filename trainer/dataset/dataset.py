@@ -159,7 +159,7 @@ class Dataset:
     def understood(self) -> dict[str, Any]:
         """Return how the inputs were understood, as values that JSON can hold."""
         return {
-            "inputs": [group.content() for group in self.inputs],
+            "understood": [group.content() for group in self.inputs],
             "passed_over": [asdict(files) for files in self.passed_over],
         }
 
