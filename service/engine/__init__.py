@@ -26,9 +26,6 @@ from service.engine.features import (
     Ragged,
     Weighting,
     Weights,
-    normalize_title,
-    title_grams,
-    title_words,
 )
 from service.engine.files import write_array, write_text
 from service.engine.foldin import fold_in, gram_matrix
@@ -37,6 +34,7 @@ from service.engine.manifest import FORMAT_VERSION, Manifest, Shape
 from service.engine.recommender import Options, Recommendation, Recommender
 from service.engine.seeds import Playlist, Plays, Unknown
 from service.engine.store import Store, new_version
+from service.engine.text import fold, normalize_title, title_grams, title_words
 from service.engine.writing import ItemTable, Model, amend_version, write_version
 
 __all__ = [
@@ -80,6 +78,7 @@ __all__ = [
     "Weighting",
     "Weights",
     "amend_version",
+    "fold",
     "fold_in",
     "gram_matrix",
     "new_version",
