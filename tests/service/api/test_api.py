@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.engine import Recommender
+from service.api.recommendations import KnownSeeds, RecommendResponse, SimilarResponse
+from service.engine import KINDS, Kind, Recommender
 
 ODD_IDS = ["", " ", "a\0b", "🎵", "'; DROP TABLE tracks; --", "../../etc/passwd", "x" * 10_000, "\u202e", "%00", "null"]
 
@@ -202,6 +203,16 @@ def test_answers_name_the_seeds_that_they_took(client: TestClient, recommender: 
     assert answer["unknown"]["tracks"] == ["nope"]
     assert client.get("/similar", params={"track": track.id}).json()["seeds"] == {"tracks": [of_track]}
     assert client.get("/similar", params={"artist": artists[0]}).json()["seeds"] == {"artists": [of_artist]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_have_the_shape_that_is_documented(client: TestClient, recommender: Recommender, kind: Kind):
+    item = recommender.popular(kind, 1)[0]
+
+    answer = client.post("/recommend", json={kind: [item.id], "kind": kind}).content
+    similar = client.get("/similar", params={kind.removesuffix("s"): item.id}).content
+    assert RecommendResponse.model_validate_json(answer, strict=True).seeds == KnownSeeds(**{kind: [item]})
+    assert SimilarResponse.model_validate_json(similar, strict=True).seeds == KnownSeeds(**{kind: [item]})
 
 
 @pytest.mark.parametrize("params", [{"track": "nope"}, {"artist": "nope"}, {"track": "\0"}, {"artist": ""}])
