@@ -7,21 +7,27 @@ It needs the sample of the Million Playlist Dataset, and Last.fm 2K, beside the 
 """
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from service.engine import Recommender, Store
+from service.engine import KINDS, Catalogue, ItemTable, Kind, Recommender, Store
+from service.engine.catalogue import write_catalogue
 from trainer.config import Configs
+from trainer.dataset import build_dataset
 from trainer.evaluation.scores import Evaluation, Scores
 from trainer.pipeline import Plan, evaluate, train
+from trainer.sources import read
 
 SHARED = Path(__file__).parents[2] / "shared"
 SAMPLE, JUDGE = SHARED / "data" / "mpd-sample.zip", SHARED / "tools" / "score_challenge.py"
+TWO_LETTERS = re.compile("[\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]{2}")  # Chinese, Japanese, Korean
 LASTFM = SHARED / "data" / "lastfm-2k"
 
 pytestmark = pytest.mark.skipif(not SAMPLE.exists(), reason=f"needs {SAMPLE}, which is not here")
@@ -47,6 +53,31 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recommender]
     recommender = Recommender.open(Store(models).current())
     yield recommender
     recommender.close()
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
+    """The catalogue of the sample, without a model."""
+    dataset = build_dataset(read([SAMPLE]))
+    names = dataset.vocabulary
+    tracks = ItemTable(names.track_ids, names.track_names, dataset.popularity())
+    artists = ItemTable(names.artist_ids, names.artist_names, dataset.artist_popularity())
+    track_artists = [None if row < 0 else row for row in names.track_artists.tolist()]
+    path = tmp_path_factory.mktemp("catalogue") / "catalogue.sqlite"
+    write_catalogue(
+        path,
+        zip(tracks.ids, tracks.names, track_artists, tracks.popularity.tolist(), ranks(tracks), strict=True),
+        zip(artists.ids, artists.names, artists.popularity.tolist(), ranks(artists), strict=True),
+        [],
+        [],
+    )
+    opened = Catalogue.open(path)
+    yield opened
+    opened.close()
+
+
+def ranks(items: ItemTable) -> list[int]:
+    return np.argsort(items.by_popularity()).tolist()
 
 
 def mean(scores: Scores, measure: str, category: int | None = None) -> float:
@@ -111,3 +142,15 @@ def test_neighbours_of_well_known_artists_are_those_that_one_expects(
     listening: Recommender, artist: str, expected: str
 ):
     assert expected in {found.name for found in listening.similar("artists", [artist], 20)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_name_is_found_by_itself_and_by_two_letters_of_scripts_without_spaces(catalogue: Catalogue, kind: Kind):
+    names = {row: item.name for row, item in catalogue.items(kind, range(len(catalogue.ids(kind)))).items()}
+
+    def finds(text: str, name: str, k: int) -> bool:
+        return name in {names[row] for row in islice(catalogue.search(kind, text), k)}
+
+    distinct = {name for name in names.values() if name.strip()}
+    assert [name for name in distinct if not finds(name, name, 20)] == []
+    assert [name for name in distinct if TWO_LETTERS.match(name) and not finds(name[:2], name, 500)] == []

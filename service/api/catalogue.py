@@ -16,14 +16,17 @@ class SearchQuery(StrictRequest):
 
     q: str = Field(
         min_length=1,
-        description="Words of the name and the artist. The last one may be incomplete, from three letters on.",
+        description=(
+            "A name, or words of the name and the artist. The last word may be incomplete, from three letters on; in "
+            "scripts without spaces, any letters in a row are found."
+        ),
     )
     k: int = Field(20, ge=1, description="Largest number of results.")
     kind: Kind | None = Field(None, description=KIND)
 
 
 class SearchResponse(BaseModel):
-    """The tracks or artists that match, the most popular first."""
+    """The tracks or artists that match: those with the name `q` first, each part by popularity."""
 
     model: str
     tracks: list[Track] = []

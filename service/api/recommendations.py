@@ -18,11 +18,24 @@ from pydantic import (
 from service.api.problems import DENIED, INVALID, REFUSED, UNREADABLE, responses
 from service.api.requests import CONTEXT
 from service.api.routing import KIND, Answer, Engine, JSONRoute, StrictRequest, bounded, state_of
-from service.engine import Kind, Options, Playlist, Plays, ScoredArtist, ScoredTrack, Unknown
+from service.engine import (
+    KINDS,
+    CountedArtist,
+    Kind,
+    Options,
+    Playlist,
+    Plays,
+    ScoredArtist,
+    ScoredTrack,
+    Track,
+    Unknown,
+)
 from service.settings import Settings
 from service.telemetry.metrics import SEEDS
 
 MAX_PLAYS = 1_000_000_000
+TRACK = "an id, `ARTIST - NAME`, or `name:NAME`"
+ARTIST = "an id, a name, or `name:NAME`, which is never an id"
 
 
 def _whole(value: Any) -> Any:
@@ -33,7 +46,7 @@ def _whole(value: Any) -> Any:
 class ArtistPlays(StrictRequest):
     """An artist with a count of plays."""
 
-    artist: StrictStr = Field(description="Id or name.")
+    artist: StrictStr = Field(description=f"The artist: {ARTIST}.")
     count: StrictInt = Field(ge=1, le=MAX_PLAYS, description="Plays.")
 
     _count_is_whole = field_validator("count", mode="before")(_whole)
@@ -66,20 +79,20 @@ class RecommendRequest(StrictRequest):
     model_config = ConfigDict(json_schema_extra={"examples": [{"title": "late night jazz", "k": 10}]})
 
     # Validation of a list stops at its first fault: there may be a million.
-    tracks: list[StrictStr] = Field([], fail_fast=True, description="Ids of its tracks.")
+    tracks: list[StrictStr] = Field([], fail_fast=True, description=f"Its tracks: {TRACK}.")
     artists: list[Mention] = Field(
         [],
         fail_fast=True,
         description=(
-            "Artists beside those of its tracks: an id, a name, or either with a count of plays. The default count is "
-            "that of the training data: 1 for playlists, the median for listening counts."
+            f"Artists beside those of its tracks: {ARTIST}; each may have a count of plays. The default count is that "
+            "of the training data: 1 for playlists, the median for listening counts."
         ),
     )
     title: StrictStr = Field("", description="Its title.")
     k: StrictInt = Field(100, ge=1, description="Number of recommendations.")
     kind: Kind | None = Field(None, description=KIND)
     exclude: list[StrictStr] = Field(
-        [], fail_fast=True, description="Items not to recommend: ids of tracks, or ids or names of artists."
+        [], fail_fast=True, description="Tracks, or artists, not to recommend: ids or names, as for seeds."
     )
 
     _k_is_whole = field_validator("k", mode="before")(_whole)
@@ -105,8 +118,8 @@ class RecommendRequest(StrictRequest):
 class SimilarQuery(StrictRequest):
     """Tracks or artists whose common neighbours are wanted."""
 
-    track: list[str] = Field([], description="Id of a track; may repeat.")
-    artist: list[str] = Field([], description="Id or name of an artist; may repeat.")
+    track: list[str] = Field([], description=f"A track: {TRACK}; may repeat.")
+    artist: list[str] = Field([], description=f"An artist: {ARTIST}; may repeat.")
     k: int = Field(20, ge=1, description="Number of neighbours.")
 
     @model_validator(mode="after")
@@ -116,6 +129,13 @@ class SimilarQuery(StrictRequest):
         return self
 
 
+class KnownSeeds(BaseModel):
+    """The tracks and artists of the catalogue that the ids and names of a request mean."""
+
+    tracks: list[Track] = []
+    artists: list[CountedArtist] = []
+
+
 class RecommendResponse(BaseModel):
     """The continuation of a playlist, with `tracks` or `artists`."""
 
@@ -123,6 +143,7 @@ class RecommendResponse(BaseModel):
     strategy: Literal["fold-in", "popular"] = Field(
         description="`fold-in` if anything in the playlist is known, else `popular`."
     )
+    seeds: KnownSeeds
     unknown: Unknown
     tracks: list[ScoredTrack] = Field([], description="Best first, without seeds, exclusions and repetitions.")
     artists: list[ScoredArtist] = Field([], description="Likewise, and without the artists of the playlist's tracks.")
@@ -132,6 +153,7 @@ class SimilarResponse(BaseModel):
     """The neighbours of tracks or artists, the nearest first. The score is the cosine."""
 
     model: str
+    seeds: KnownSeeds
     tracks: list[ScoredTrack] = []
     artists: list[ScoredArtist] = []
 
@@ -161,8 +183,9 @@ def recommendation_routes(settings: Settings) -> APIRouter:
         (answer,) = recommender.recommend([body.playlist()], Options(body.k, body.kind))
         request.scope[CONTEXT].strategy = answer.strategy
         body.count_seeds(answer.unknown)
-        content = {"model": recommender.manifest.version, "strategy": answer.strategy, "unknown": answer.unknown}
-        return Answer(content | {answer.kind: answer.found})
+        taken = {kind: recommender.items(kind, getattr(answer.seeds, kind)) for kind in KINDS}
+        content = {"model": recommender.manifest.version, "strategy": answer.strategy, "seeds": taken}
+        return Answer(content | {"unknown": answer.unknown, answer.kind: answer.found})
 
     @router.get(
         "/similar",
@@ -175,6 +198,7 @@ def recommendation_routes(settings: Settings) -> APIRouter:
         seeds = query.track or query.artist
         neighbours = recommender.similar(kind, seeds, query.k)
         state_of(request).auditor.consider(kind, seeds, query.k)
-        return Answer({"model": recommender.manifest.version, kind: neighbours})
+        taken = {kind: recommender.look_up(kind, seeds)}
+        return Answer({"model": recommender.manifest.version, "seeds": taken, kind: neighbours})
 
     return router

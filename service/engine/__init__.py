@@ -27,9 +27,6 @@ from service.engine.features import (
     Ragged,
     Weighting,
     Weights,
-    normalize_title,
-    title_grams,
-    title_words,
 )
 from service.engine.files import write_array, write_text
 from service.engine.foldin import fold_in, gram_matrix
@@ -39,6 +36,7 @@ from service.engine.manifest import FORMAT_VERSION, Manifest, Shape
 from service.engine.recommender import Options, Recommendation, Recommender
 from service.engine.seeds import Playlist, Plays, Unknown
 from service.engine.store import Store
+from service.engine.text import fold, normalize_title, title_grams, title_words
 from service.engine.writing import ItemTable, Model, amend_version, write_version
 
 __all__ = [
@@ -84,6 +82,7 @@ __all__ = [
     "Weights",
     "amend_version",
     "bare_id",
+    "fold",
     "fold_in",
     "gram_matrix",
     "normalize_title",

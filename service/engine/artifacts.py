@@ -17,6 +17,7 @@ from service.engine.errors import CorruptModel
 from service.engine.exact import RankingVectors
 from service.engine.features import FeatureSpace
 from service.engine.files import reading
+from service.engine.format2 import CatalogueOfFormat2
 from service.engine.items import KINDS, Kind
 from service.engine.lease import Lease
 from service.engine.manifest import Manifest
@@ -101,7 +102,8 @@ class Artifacts:
             weights = manifest.weights
             arrays = {name: _map(directory / f"{name}.npy", expected) for name, expected in shape.arrays().items()}
             candidates = {kind: _candidates(directory, kind, manifest, arrays) for kind in KINDS}
-            catalogue = Catalogue.open(directory / CATALOGUE)
+            reader = CatalogueOfFormat2 if manifest.format_version == 2 else Catalogue
+            catalogue = reader.open(directory / CATALOGUE)
         except (ValueError, KeyError) as error:
             raise CorruptModel(
                 f"{directory} does not hold what its manifest says: {error}; train or publish again"

@@ -6,24 +6,29 @@ Python keeps no copy of it, so a catalogue of millions costs the service no memo
 
 import os
 import sqlite3
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from errno import EIO, ENOSPC
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
 from service.engine.errors import CorruptModel
-from service.engine.features import normalize_title, title_terms
 from service.engine.files import reading
 from service.engine.items import ITEMS, Artist, Item, Kind
 from service.engine.seeds import Playlist, Plays, Seeds, Unknown
+from service.engine.text import fold, indexed_text, search_expression, title_terms
 
-SCHEMA = """
+# All characters but spaces make words: the text that is indexed has been divided and folded already.
+WORDS = """tokenize="unicode61 remove_diacritics 0 categories 'L* M* N* P* S* C*'\""""
+
+SCHEMA = f"""
 CREATE TABLE tracks (
     row INTEGER PRIMARY KEY,  -- of the arrays and of tracks.ann
     id TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL,
+    folded TEXT NOT NULL,  -- the name in normal form
     artist INTEGER REFERENCES artists,
     popularity INTEGER NOT NULL,  -- number of playlists with it
     rank INTEGER NOT NULL  -- place among all tracks by popularity, then id; rowid in track_search
@@ -32,7 +37,7 @@ CREATE TABLE artists (
     row INTEGER PRIMARY KEY,  -- of the artists' arrays and of artists.ann; in vectors.npy they follow the tracks
     id TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL,
-    folded TEXT NOT NULL,  -- the name regardless of case
+    folded TEXT NOT NULL,  -- the name in normal form
     popularity INTEGER NOT NULL,
     rank INTEGER NOT NULL
 );
@@ -42,23 +47,20 @@ CREATE TABLE terms (
     row INTEGER NOT NULL,  -- in vectors.npy the terms follow the artists
     PRIMARY KEY (gram, term)
 ) WITHOUT ROWID;
-CREATE VIRTUAL TABLE track_search USING fts5(
-    name, artist, content='', prefix='3', tokenize='unicode61 remove_diacritics 2'
-);
-CREATE VIRTUAL TABLE artist_search USING fts5(
-    name, content='', prefix='3', tokenize='unicode61 remove_diacritics 2'
-);
+CREATE VIRTUAL TABLE track_search USING fts5(name, artist, content='', prefix='3', {WORDS});
+CREATE VIRTUAL TABLE artist_search USING fts5(name, content='', prefix='3', {WORDS});
 """
 
 INDEXES = """
 CREATE INDEX artists_name ON artists (name);
-CREATE INDEX artists_folded ON artists (folded);
+CREATE INDEX artists_folded ON artists (folded, rank);
+CREATE INDEX tracks_folded ON tracks (folded, rank);
 CREATE INDEX tracks_rank ON tracks (rank);
 CREATE INDEX artists_rank ON artists (rank);
 INSERT INTO track_search (rowid, name, artist)
-    SELECT t.rank, search_text(t.name), search_text(coalesce(a.name, ''))
+    SELECT t.rank, indexed_text(t.name), indexed_text(coalesce(a.name, ''))
     FROM tracks t LEFT JOIN artists a ON a.row = t.artist ORDER BY t.rank;
-INSERT INTO artist_search (rowid, name) SELECT rank, search_text(name) FROM artists ORDER BY rank;
+INSERT INTO artist_search (rowid, name) SELECT rank, indexed_text(name) FROM artists ORDER BY rank;
 INSERT INTO track_search (track_search) VALUES ('optimize');
 INSERT INTO artist_search (artist_search) VALUES ('optimize');
 PRAGMA optimize;
@@ -68,28 +70,10 @@ CATALOGUE = "catalogue.sqlite"
 
 # SQLite allows 32,766 variables in one statement; short statements stay in its cache.
 CHUNK = 1000
-LEAST_PREFIX = 3
-SYMBOLS = "\ue000"  # private use: the tokenizer counts it as a letter, and `normalize_title` removes it from texts
+BY_NAME = "name:"  # begins a key that is a name, where an id would be found first
+DASH = " - "  # between artist and name, where a track is known by both
+MAX_DASHES = 3  # the longest search for the dash after the artist
 MAPPED_BYTES = 1 << 34
-
-
-def fold_name(name: str) -> str:
-    """Return *name* regardless of case."""
-    return name.casefold()
-
-
-def search_text(text: str) -> str:
-    """
-    Return *text* as the search index holds it and as a query asks for it.
-
-    A text without letters and digits has no words. It becomes one word of its own, between characters that no other
-    word has, so that it matches as a whole.
-    """
-    words = normalize_title(text)
-    if any(map(str.isalnum, words)):
-        return words
-    symbols = unicodedata.normalize("NFKC", text).casefold().strip()
-    return symbols and SYMBOLS + symbols.encode("utf-8", "surrogatepass").hex() + SYMBOLS
 
 
 def write_catalogue(
@@ -114,14 +98,15 @@ def write_catalogue(
     try:
         # Nobody reads the file yet, and it is synchronised before it is published.
         database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
-        database.create_function("search_text", 1, search_text, deterministic=True)
+        database.create_function("indexed_text", 1, indexed_text, deterministic=True)
         database.executescript(SCHEMA)
         database.executemany(
             "INSERT INTO artists VALUES (?, ?, ?, ?, ?, ?)",
-            ((row, id_, name, fold_name(name), count, rank) for row, (id_, name, count, rank) in enumerate(artists)),
+            ((row, id_, name, fold(name), count, rank) for row, (id_, name, count, rank) in enumerate(artists)),
         )
         database.executemany(
-            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?)", ((row, *track) for row, track in enumerate(tracks))
+            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((row, id_, name, fold(name), *others) for row, (id_, name, *others) in enumerate(tracks)),
         )
         terms = [(0, term, row) for row, term in enumerate(words)]
         terms += [(1, term, row) for row, term in enumerate(grams, len(words))]
@@ -150,12 +135,9 @@ def _artists(found: Iterable[Record]) -> dict[int, Record]:
     return {row: (id_, name, popularity) for row, id_, name, popularity in found}
 
 
-# The columns by which a key is looked up, one after another: the form of the key in that column, and an order. Of rows
-# with the same key the last one counts, which is then the most popular.
-LOOKUPS: Mapping[Kind, Sequence[tuple[str, Callable[[str], str], str]]] = {
-    "tracks": [("id", str, "")],
-    "artists": [("id", str, ""), ("name", str, "ORDER BY rank DESC"), ("folded", fold_name, "ORDER BY rank DESC")],
-}
+# A step of a look-up: the form in which it looks for a key, None if it does not, and the rows of such forms.
+Form = Callable[[str], str | None]
+Step = tuple[Form, Callable[[list[str]], dict[str, int]]]
 
 # The statement that reads items by their rows, and the function that makes their records.
 RECORDS: Mapping[Kind, tuple[str, Callable[[Iterable[Record]], dict[int, Record]]]] = {
@@ -205,16 +187,16 @@ class Catalogue:
         """
         Return the row of each of the distinct *keys* that is known.
 
-        A track is found by its id. An artist is found by its id, then by its name as written, then by its name
-        regardless of case; of artists with the same name the most popular is found.
+        A track is found by its id, then by its artist and name, `ARTIST - NAME`, folded. An artist is found by its id,
+        then by its name as written, then by its name folded. A key that begins with `name:` is also looked up without
+        this prefix, as a name and not as an id; a track then needs no artist. Of items with the same name the most
+        popular is found.
         """
         found: dict[str, int] = {}
-        for column, fold, order in LOOKUPS[kind]:
-            left = {key: fold(key) for key in keys if key not in found}
-            if not left:
-                break
-            rows = self._rows_by(kind, column, list(dict.fromkeys(left.values())), order)
-            found |= {key: rows[folded] for key, folded in left.items() if folded in rows}
+        for form, find_rows in self._steps(kind):
+            forms = {key: folded for key in keys if key not in found and (folded := form(key)) is not None}
+            rows = find_rows(list(dict.fromkeys(forms.values())))
+            found |= {key: rows[folded] for key, folded in forms.items() if folded in rows}
         return found
 
     def rows(self, kind: Kind, keys: Iterable[str]) -> tuple[list[int], list[str]]:
@@ -251,9 +233,13 @@ class Catalogue:
         """Return the rows of the distinct *ids* that are known, in no order; names do not count."""
         return list(self._rows_by(kind, "id", list(ids)).values())
 
+    def terms_of(self, title: str) -> tuple[set[str], set[str]]:
+        """Return the words and the grams of *title*, known or not."""
+        return title_terms(title)
+
     def term_rows(self, title: str) -> list[int]:
         """Return the rows of the known terms of *title*, words before grams, each ascending."""
-        words, grams = title_terms(title)
+        words, grams = self.terms_of(title)
         rows = self._rows_by("terms", "gram = 0 AND term", sorted(words)).values()
         return sorted(rows) + sorted(self._rows_by("terms", "gram = 1 AND term", sorted(grams)).values())
 
@@ -268,25 +254,16 @@ class Catalogue:
 
     def search(self, kind: Kind, text: str) -> Iterator[int]:
         """
-        Yield the rows of the items that contain each word of *text*, the most popular first.
+        Yield the rows of the items with the name *text*, then of those that contain each of its words.
 
-        A track is searched by its name and artist, an artist by its name. The last word may be unfinished if it has
-        three characters or more. A text without letters and digits matches names that are equal to it. Matches are
-        found while they are taken, already by popularity, so the first matches of a frequent word cost no more than
-        those of a rare one.
+        Names as written come before names that only fold to the same; all come the most popular first. A track is
+        searched by its name and artist, an artist by its name; `search_expression` describes the words. Matches of
+        words are found while they are taken, already by popularity, so the first matches of a frequent word cost no
+        more than those of a rare one.
         """
-        words = search_text(text).split()
-        if not words:
-            return
-        unfinished = "*" if len(words[-1]) >= LEAST_PREFIX else ""
-        index = f"{kind.removesuffix('s')}_search"
-        sql = (
-            f"SELECT found.row FROM {index} JOIN {kind} found ON found.rank = {index}.rowid "
-            f"WHERE {index} MATCH ? ORDER BY {index}.rowid"
-        )
-        phrases = " ".join(f'"{word}"' for word in words)
-        for (row,) in self._database.execute(sql, (phrases + unfinished,)):
-            yield row
+        named = dict.fromkeys(self._named(kind, text))
+        yield from named
+        yield from (row for row in self._matching(kind, search_expression(text)) if row not in named)
 
     def ids(self, kind: Kind) -> list[str]:
         """Return all ids, by row."""
@@ -309,13 +286,47 @@ class Catalogue:
             named[name] = max(count, named.get(name, 0))
         rows = self.find("artists", list(named))
         counts: dict[int, float] = {}
-        for name, row in rows.items():
+        for name in filter(rows.__contains__, named):
+            row = rows[name]
             counts[row] = max(named[name], counts.get(row, 0))  # by id and by name it is still one artist
         return counts, [name for name in named if name not in rows]
 
+    def _steps(self, kind: Kind) -> list[Step]:
+        """Return the steps of a look-up. The first that finds a key decides."""
+        ids = (str, partial(self._rows_by, kind, "id"))
+        if kind == "tracks":
+            return [ids, (_artist_and_name, self._rows_by_artist_and_name), (_folded_name, self._by("folded", kind))]
+        return [ids, (without_prefix, self._by("name", kind)), (_folded, self._by("folded", kind))]
+
+    def _by(self, column: str, kind: Kind) -> Callable[[list[str]], dict[str, int]]:
+        return partial(self._rows_by, kind, column, order="ORDER BY rank DESC")
+
     def _rows_by(self, table: str, column: str, keys: Sequence[str], order: str = "") -> dict[str, int]:
+        """Return the row of each known key in *column*; of rows with the same key the last one counts."""
         name = column.rpartition(" ")[2]
         return dict(self._select(f"SELECT {name}, row FROM {table} WHERE {column} IN ({{}}) {order}", keys))
+
+    def _rows_by_artist_and_name(self, labels: Iterable[str]) -> dict[str, int]:
+        names = dict.fromkeys(chain.from_iterable(map(_possible_names, labels)))
+        sql = (
+            "SELECT a.folded || ' - ' || t.folded, t.row FROM tracks t JOIN artists a ON a.row = t.artist "
+            "WHERE t.folded IN ({}) ORDER BY t.rank DESC"
+        )
+        return dict(self._select(sql, list(names)))
+
+    def _named(self, kind: Kind, name: str) -> list[int]:
+        sql = f"SELECT row FROM {kind} WHERE folded = ? ORDER BY name <> ?, rank"
+        folded = fold(name)
+        return [row for (row,) in self._database.execute(sql, (folded, name))] if folded else []
+
+    def _matching(self, kind: Kind, expression: str) -> Iterator[int]:
+        index = f"{kind.removesuffix('s')}_search"
+        sql = (
+            f"SELECT found.row FROM {index} JOIN {kind} found ON found.rank = {index}.rowid "
+            f"WHERE {index} MATCH ? ORDER BY {index}.rowid"
+        )
+        if expression:
+            yield from (row for (row,) in self._database.execute(sql, (expression,)))
 
     def _select(self, sql: str, keys: Sequence[Any]) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = []
@@ -323,3 +334,28 @@ class Catalogue:
             part = keys[start : start + CHUNK]
             found += self._database.execute(sql.format(",".join("?" * len(part))), part).fetchall()
         return found
+
+
+def without_prefix(key: str) -> str:
+    """Return the name in *key*."""
+    return key.removeprefix(BY_NAME)
+
+
+def _folded(key: str) -> str | None:
+    return fold(without_prefix(key)) or None  # blank is no name
+
+
+def _folded_name(key: str) -> str | None:
+    """Return the folded name of a track that is asked by name."""
+    return _folded(key) if key.startswith(BY_NAME) else None
+
+
+def _artist_and_name(key: str) -> str | None:
+    folded = fold(without_prefix(key))
+    return folded if DASH in folded else None
+
+
+def _possible_names(label: str) -> list[str]:
+    """Return the ends of *label* after each of its first dashes: either side may have dashes of its own."""
+    parts = label.split(DASH, MAX_DASHES)
+    return [DASH.join(parts[at:]) for at in range(1, len(parts))]

@@ -5,7 +5,6 @@ The columns of the matrix are `tracks | artists | words | grams`. The trainer bu
 derives the features of a new playlist here, so that the two cannot drift apart.
 """
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.seeds import Seeds
-
-GRAM_LENGTH = 4
 
 Weighting = Literal["log", "linear", "bm25"]
 WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
@@ -303,43 +300,3 @@ def _without_zeros(features: Features) -> Features:
     kept = features.strengths > 0
     offsets = np.concatenate(([0], np.cumsum(kept)))[features.offsets]
     return Features(offsets, features.columns[kept], features.strengths[kept])
-
-
-class _Separators(dict[int, str | int]):
-    """
-    A translation table that keeps letters, marks, digits and pictographs and turns other characters into spaces.
-
-    It grows by one entry for each character that it meets, so it is never larger than Unicode.
-    """
-
-    def __missing__(self, code: int) -> str | int:
-        category = unicodedata.category(chr(code))
-        self[code] = code if category[0] in "LMN" or category == "So" else " "
-        return self[code]
-
-
-_SEPARATORS = _Separators()
-
-
-def normalize_title(title: str) -> str:
-    """Fold *title* to NFKC and lower case, with one space in place of each run of punctuation and white space."""
-    folded = unicodedata.normalize("NFKC", title).lower()
-    return " ".join(folded.translate(_SEPARATORS).split())
-
-
-def title_terms(title: str) -> tuple[set[str], set[str]]:
-    """Return the words and the 4-grams of a *title* as written."""
-    normalized = normalize_title(title)
-    return title_words(normalized), title_grams(normalized)
-
-
-def title_words(title: str) -> set[str]:
-    """Return the words of a normalised *title*, and the title without spaces: 'road trip' has 'roadtrip' too."""
-    words = title.split()
-    return {*words, "".join(words)} - {""}
-
-
-def title_grams(title: str) -> set[str]:
-    """Return the 4-grams of a normalised *title* padded by a space at either end."""
-    padded = f" {title} "
-    return {padded[i : i + GRAM_LENGTH] for i in range(len(padded) - GRAM_LENGTH + 1)}

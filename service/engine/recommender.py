@@ -56,14 +56,19 @@ class Recommendation:
     Attributes:
         kind: the kind of the items.
         strategy: `fold-in` if anything of the playlist is known, else `popular`.
-        unknown: the parts of the playlist that the catalogue does not know.
+        seeds: the playlist as rows, and the parts of it that the catalogue does not know.
         found: the items, best first. By the strategy `popular` an item's score is its popularity.
     """
 
     kind: Kind
     strategy: Strategy
-    unknown: Unknown
+    seeds: Seeds
     found: list[ScoredItem]
+
+    @property
+    def unknown(self) -> Unknown:
+        """The parts of the playlist that the catalogue does not know."""
+        return self.seeds.unknown
 
 
 @dataclass
@@ -172,7 +177,7 @@ class Recommender:
         rankings = self._rank(kind, seeds, barred, options.k)
         records = self.artifacts.catalogue.records(kind, _distinct_rows(rankings))
         return [
-            Recommendation(kind, ranking.strategy, seed.unknown, _scored(kind, ranking, records))
+            Recommendation(kind, ranking.strategy, seed, _scored(kind, ranking, records))
             for seed, ranking in zip(seeds, rankings, strict=True)
         ]
 
@@ -182,7 +187,7 @@ class Recommender:
 
         Args:
             kind: the kind of seeds and answers.
-            seeds: ids of tracks, or ids or names of artists; none of them is in the answer.
+            seeds: tracks or artists as `Catalogue.find` takes them; none of them is in the answer.
             k: number of items, 1 or more.
 
         Raises:
@@ -194,11 +199,21 @@ class Recommender:
 
     def search(self, kind: Kind, text: str, k: int) -> list[Item]:
         """Return the *k* most popular matches of *text*, as in `Catalogue.search`."""
-        return self._items(kind, self._allowed[kind].first(self.artifacts.catalogue.search(kind, text), k))
+        return self.items(kind, self._allowed[kind].first(self.artifacts.catalogue.search(kind, text), k))
+
+    def look_up(self, kind: Kind, keys: Sequence[str]) -> list[Item]:
+        """Return the items that *keys* mean as seeds, each once and in their order, as in `Catalogue.find`."""
+        rows, _ = self.artifacts.catalogue.rows(kind, keys)
+        return self.items(kind, rows)
+
+    def items(self, kind: Kind, rows: Sequence[int]) -> list[Item]:
+        """Return the items of *rows*, in their order."""
+        items = self.artifacts.catalogue.items(kind, rows)
+        return [items[row] for row in rows]
 
     def popular(self, kind: Kind, k: int) -> list[Item]:
         """Return the *k* most popular items of *kind*."""
-        return self._items(kind, self._allowed[kind].popular[:k].tolist())
+        return self.items(kind, self._allowed[kind].popular[:k].tolist())
 
     def neighbour_audit(self, kind: Kind, seeds: Sequence[str], k: int) -> Callable[[], tuple[int, int]]:
         """
@@ -293,11 +308,7 @@ class Recommender:
     def _spread(self, kind: Kind) -> list[Item]:
         """Return a few items of *kind*, from the most popular to the least."""
         popular = self._allowed[kind].popular
-        return self._items(kind, popular[:: max(len(popular) // WARM_SEEDS, 1)][:WARM_SEEDS].tolist())
-
-    def _items(self, kind: Kind, rows: Sequence[int]) -> list[Item]:
-        items = self.artifacts.catalogue.items(kind, rows)
-        return [items[row] for row in rows]
+        return self.items(kind, popular[:: max(len(popular) // WARM_SEEDS, 1)][:WARM_SEEDS].tolist())
 
 
 def _effort(candidates: Candidates, wanted: int) -> int:

@@ -15,14 +15,14 @@ class Plays:
 @dataclass(frozen=True)
 class Playlist:
     """
-    A playlist to continue, or a listener. Each field may be empty.
+    A playlist to continue, or a listener. Each field may be empty. `Catalogue.find` describes ids and names.
 
     Attributes:
-        tracks: ids of its tracks.
+        tracks: ids of its tracks, or their names.
         artists: ids or names of artists beside its tracks. An artist without plays counts 1 if the training data are
             playlists, and the median of the plays if they are listeners.
         title: its title.
-        exclude: items that an answer must not contain: ids of tracks for tracks, ids or names of artists for artists.
+        exclude: ids or names of items that an answer must not contain, of the kind of the answer.
     """
 
     tracks: Sequence[str] = ()

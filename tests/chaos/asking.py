@@ -13,7 +13,7 @@ import orjson
 from load import prepare
 from threadpoolctl import threadpool_limits
 
-from service.engine import Options, Playlist, Plays, Recommender
+from service.engine import KINDS, Kind, Options, Playlist, Plays, Recommender
 
 TITLES = ("late night jazz", "chill", "rock", "summer", "hip hop", "road trip", "90s", "workout", "Déjà vu", "país")
 MODEL = re.compile(rb'"model":"([^"]*)",?')
@@ -42,13 +42,14 @@ class Ask:
         artists = [Plays(a["artist"], a["count"]) if isinstance(a, dict) else a for a in body.get("artists", [])]
         playlist = Playlist(body.get("tracks", []), artists, body.get("title", ""), body.get("exclude", []))
         (answer,) = recommender.recommend([playlist], Options(body.get("k", 100), body.get("kind")))
-        return {"strategy": answer.strategy, "unknown": answer.unknown, answer.kind: answer.found}
+        seeds = {kind: recommender.items(kind, getattr(answer.seeds, kind)) for kind in KINDS}
+        return {"strategy": answer.strategy, "seeds": seeds, "unknown": answer.unknown, answer.kind: answer.found}
 
     def _find(self, recommender: Recommender) -> dict[str, Any]:
-        k = self.parameters.get("k", 20)
-        if "track" in self.parameters:
-            return {"tracks": recommender.similar("tracks", self.parameters["track"], k)}
-        return {"artists": recommender.similar("artists", self.parameters["artist"], k)}
+        kind: Kind = "tracks" if "track" in self.parameters else "artists"
+        seeds = self.parameters[kind.removesuffix("s")]
+        found = recommender.similar(kind, seeds, self.parameters.get("k", 20))
+        return {"seeds": {kind: recommender.look_up(kind, seeds)}, kind: found}
 
 
 def mixed_asks(recommender: Recommender, n: int, seed: int = 5) -> list[Ask]:

@@ -242,7 +242,7 @@ def check(recommender: Recommender, body: dict[str, Any], content: bytes) -> Non
     kind, k = body.get("kind", "tracks"), body.get("k", 100)
     RecommendResponse.model_validate_json(content, strict=True)
     answer = json.loads(content)
-    assert list(answer) == ["model", "strategy", "unknown", kind]
+    assert list(answer) == ["model", "strategy", "seeds", "unknown", kind]
     found = [item["id"] for item in answer[kind]]
     scores = [item["score"] for item in answer[kind]]
     catalogue = recommender.artifacts.catalogue

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.engine import Recommender
+from service.api.recommendations import KnownSeeds, RecommendResponse, SimilarResponse
+from service.engine import KINDS, Kind, Recommender
 
 ODD_IDS = ["", " ", "a\0b", "🎵", "'; DROP TABLE tracks; --", "../../etc/passwd", "x" * 10_000, "\u202e", "%00", "null"]
 
@@ -36,7 +37,7 @@ def test_every_kind_of_playlist_gets_k_tracks(client: TestClient, ids: list[str]
         ({"tracks": ["unknown"]}, "popular"),
     ):
         answer = recommend(client, **body, k=25)
-        assert set(answer) == {"model", "strategy", "unknown", "tracks"}
+        assert set(answer) == {"model", "strategy", "seeds", "unknown", "tracks"}
         assert (answer["model"], answer["strategy"], len(answer["tracks"])) == (version, strategy, 25)
         assert set(answer["tracks"][0]) == {"id", "name", "artist", "score"}
         assert set(answer["tracks"][0]["artist"]) == {"id", "name"}
@@ -189,6 +190,31 @@ def test_neighbours_of_an_artist_by_id_name_or_case(client: TestClient, recommen
     assert set(answers[0]["artists"][0]) == {"id", "name", "score"}
 
 
+def test_answers_name_the_seeds_that_they_took(client: TestClient, recommender: Recommender):
+    track, artist = recommender.popular("tracks", 1)[0], recommender.popular("artists", 1)[0]
+    assert track.artist is not None
+    tracks = [f"{track.artist.name} - {track.name}".upper(), "nope"]
+    artists = [f"name:{artist.name}", {"artist": artist.id, "count": 3}]
+    of_track = {"id": track.id, "name": track.name, "artist": vars(track.artist), "popularity": track.popularity}
+    of_artist = {"id": artist.id, "name": artist.name, "popularity": artist.popularity}
+
+    answer = recommend(client, tracks=tracks, artists=artists)
+    assert answer["seeds"] == {"tracks": [of_track], "artists": [of_artist]}
+    assert answer["unknown"]["tracks"] == ["nope"]
+    assert client.get("/similar", params={"track": track.id}).json()["seeds"] == {"tracks": [of_track]}
+    assert client.get("/similar", params={"artist": artists[0]}).json()["seeds"] == {"artists": [of_artist]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_have_the_shape_that_is_documented(client: TestClient, recommender: Recommender, kind: Kind):
+    item = recommender.popular(kind, 1)[0]
+
+    answer = client.post("/recommend", json={kind: [item.id], "kind": kind}).content
+    similar = client.get("/similar", params={kind.removesuffix("s"): item.id}).content
+    assert RecommendResponse.model_validate_json(answer, strict=True).seeds == KnownSeeds(**{kind: [item]})
+    assert SimilarResponse.model_validate_json(similar, strict=True).seeds == KnownSeeds(**{kind: [item]})
+
+
 @pytest.mark.parametrize("params", [{"track": "nope"}, {"artist": "nope"}, {"track": "\0"}, {"artist": ""}])
 def test_neighbours_of_what_is_not_known_are_not_found(client: TestClient, params: dict[str, str]):
     assert_problem(client.get("/similar", params=params), 404, "does not know")
@@ -276,7 +302,7 @@ def assert_problem(response: Any, status: int, said: str) -> None:
 def test_artists_are_recommended_where_they_are_asked_for(client: TestClient, ids: list[str]):
     for body, strategy in (({"tracks": ids[:5]}, "fold-in"), ({"title": "jazz"}, "fold-in"), ({}, "popular")):
         answer = recommend(client, **body, kind="artists", k=7)
-        assert set(answer) == {"model", "strategy", "unknown", "artists"}
+        assert set(answer) == {"model", "strategy", "seeds", "unknown", "artists"}
         assert (answer["strategy"], len(answer["artists"])) == (strategy, 7)
         assert set(answer["artists"][0]) == {"id", "name", "score"}
 

@@ -57,7 +57,7 @@ def test_many_ids_are_found_in_order(catalogue: Catalogue):
     assert unknown == ids[:5000] + ids[5001:]
 
 
-def test_an_artist_is_found_by_id_then_by_name_then_without_regard_to_case(catalogue: Catalogue):
+def test_an_artist_is_found_by_id_then_by_name_then_by_folded_name(catalogue: Catalogue):
     assert catalogue.rows("artists", ["a:bjork"]) == ([1], [])
     assert catalogue.rows("artists", ["RADIOHEAD"]) == ([2], [])
     assert catalogue.rows("artists", ["rAdIoHeAd"]) == ([0], [])
@@ -151,8 +151,105 @@ def test_symbols_match_as_a_whole_and_nothing_else(odd_names: Catalogue, text: s
     assert list(odd_names.search("tracks", text)) == []
 
 
-def test_symbols_among_words_do_not_count(odd_names: Catalogue):
-    assert list(odd_names.search("tracks", "🔥 fiesta!!! ★")) == [1]
+def test_punctuation_among_words_does_not_count(odd_names: Catalogue):
+    assert list(odd_names.search("tracks", "+ fiesta!!! ?")) == [1]
+
+
+NAMES = [
+    ("Intro", "MØ"),
+    ("Intro", "Sigur Rós"),
+    ("Intro to Jazz", "東京事変"),
+    ("Intro - Live", "A - B"),
+    ("Party 🔥🔥🔥", "Ænima"),
+    ("한국사람", "!!!"),
+    ("กรุงเทพ", "Straße"),
+    ("हिन्दी गाने", "ılık su"),
+    ("R&amp;B", "Ke$ha"),
+    ("311", "Sigur Rós"),
+    ("INTRO", "Sigur Rós"),
+]
+
+
+@pytest.fixture(scope="module")
+def of_scripts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
+    """Tracks and artists of many scripts; a track has the row of its artist, and the last ones are the most popular."""
+    path = tmp_path_factory.mktemp("catalogue") / "scripts.sqlite"
+    tracks = [(f"t:{row}", name, row, row, len(NAMES) - row) for row, (name, _) in enumerate(NAMES)]
+    artists = [(f"a:{row}", artist, row, len(NAMES) - row) for row, (_, artist) in enumerate(NAMES)]
+    write_catalogue(path, tracks, [*artists, ("311", "Pop Singer", 1, 99), ("a:311", "311", 1, 100)], [], [])
+    opened = Catalogue.open(path)
+    yield opened
+    opened.close()
+
+
+def test_names_as_written_come_first_then_names_that_fold_alike_then_names_with_the_words(of_scripts: Catalogue):
+    assert list(of_scripts.search("tracks", "Intro")) == [1, 0, 10, 3, 2]
+    assert list(of_scripts.search("tracks", "intro")) == [10, 1, 0, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("東京", [2]),
+        ("京事", [2]),
+        ("変", [2]),
+        ("京変", []),
+        ("한국", [5]),
+        ("국사", [5]),
+        ("กรุง", [6]),
+        ("🔥", [4]),
+        ("party 🔥🔥", [4]),
+        ("!!!", [5]),
+        ("mo", [0]),
+        ("aenima", [4]),
+        ("strasse", [6]),
+        ("ILIK SU", [7]),
+        ("हिन्दी", [7]),
+        ("हिन्द", [7]),
+        ("ह", []),
+        ("r&b", [8]),
+        ("kesha", []),
+        ("sigur ros", [10, 9, 1]),
+    ],
+)
+def test_words_of_every_script_are_found(of_scripts: Catalogue, text: str, rows: list[int]):
+    assert list(of_scripts.search("tracks", text)) == rows
+
+
+@pytest.mark.parametrize(
+    ("key", "row"),
+    [
+        ("t:1", 1),
+        ("Mø - Intro", 0),
+        ("SIGUR RO\u0301S – 311", 9),
+        ("Sigur Rós - Intro", 10),
+        ("name:sigur rós - intro", 10),
+        ("a - b - INTRO - live", 3),
+        ("name:Intro", 10),
+        ("name:r&b", 8),
+        ("name:311", 9),
+    ],
+)
+def test_a_track_is_found_by_id_then_by_artist_and_name(of_scripts: Catalogue, key: str, row: int):
+    assert of_scripts.find("tracks", [key]) == {key: row}
+
+
+@pytest.mark.parametrize(
+    "key", ["Intro", "T:1", "Nobody - Intro", "name:", "name: - ", " - ", "name:t:1", " - " * 9999]
+)
+def test_a_track_is_not_found_by_its_name_unless_asked_by_name(of_scripts: Catalogue, key: str):
+    assert of_scripts.find("tracks", [key]) == {}
+
+
+def test_an_artist_named_like_the_id_of_another_is_found_by_name(of_scripts: Catalogue):
+    ids, names = len(NAMES), len(NAMES) + 1
+
+    assert of_scripts.find("artists", ["311"]) == {"311": ids}
+    assert of_scripts.find("artists", ["name:311", "name:SIGUR RO\u0301S"]) == {
+        "name:311": names,
+        "name:SIGUR RO\u0301S": 10,
+    }
+    assert of_scripts.find("artists", ["name:a:1", "name:", ""]) == {}
 
 
 def test_matches_that_are_not_taken_do_not_keep_the_catalogue_open(catalogue: Catalogue):

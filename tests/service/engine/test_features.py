@@ -5,11 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from service.engine import FeatureSpace, Ragged, Weighting, Weights
-from service.engine.features import Features, normalize_title, title_grams, title_words
+from service.engine.features import Features
 
 # Four tracks: two by artist 0, one by artist 1, one by nobody. Columns: 4 tracks | 2 artists | 2 words | 1 gram.
 ARTISTS = np.array([0, 0, 1, -1], np.int32)
@@ -80,45 +78,6 @@ def test_columns_ascend_and_occur_once():
 
 def test_confidence_is_one_and_alpha_strengths():
     assert space(alpha=20).confidences(np.array([1, 0.5], np.float32)).tolist() == [21, 11]
-
-
-@pytest.mark.parametrize(
-    ("title", "normalized"),
-    [
-        ("Road Trip!", "road trip"),
-        ("  R&B / Soul  ", "r b soul"),
-        ("ＦＵＬＬ ｗｉｄｔｈ", "full width"),
-        ("ﬁesta", "fiesta"),
-        ("İstanbul", "i̇stanbul"),
-        ("🔥 fire 🔥", "🔥 fire 🔥"),
-        ("हिन्दी गाने", "हिन्दी गाने"),
-        ("snake_case-title", "snake case title"),
-        ("!!!", ""),
-        ("", ""),
-    ],
-)
-def test_titles_are_folded_to_words(title: str, normalized: str):
-    assert normalize_title(title) == normalized
-
-
-def test_a_title_says_its_words_and_the_whole_of_it_without_spaces():
-    assert title_words("road trip") == {"road", "trip", "roadtrip"}
-    assert title_words("") == set()
-
-
-def test_a_title_says_the_4_grams_of_its_padded_self():
-    assert title_grams("chill") == {" chi", "chil", "hill", "ill "}
-    assert title_grams("ab") == {" ab "}
-    assert title_grams("a") == set()
-
-
-@given(st.text())
-def test_any_title_is_folded_once_and_for_all(title: str):
-    folded = normalize_title(title)
-
-    assert folded == folded.strip()
-    assert "  " not in folded
-    assert all(len(gram) == 4 for gram in title_grams(folded))
 
 
 def test_a_ragged_slice_holds_the_same_rows():

@@ -47,3 +47,15 @@ def test_it_opens_and_answers_as_it_did(number: int):
     similar = expected["similar"]
     assert matches(recommender.similar("tracks", [similar["track"]], 10), similar["tracks"])
     recommender.close()
+
+
+def test_format_2_is_searched_and_looked_up_as_before():
+    recommender = Recommender.open(GOLDEN / "v2" / "model")
+    track, artist = recommender.popular("tracks", 1)[0], recommender.popular("artists", 1)[0]
+
+    assert artist in recommender.search("artists", artist.name.upper(), 5)
+    assert track in recommender.search("tracks", track.name[:-1], 100)
+    assert recommender.search("tracks", "!!!", 5) == []
+    assert recommender.look_up("artists", [artist.name.lower()]) == [artist]
+    assert recommender.look_up("tracks", [track.id, f"name:{track.name}"]) == [track]
+    recommender.close()
