@@ -17,6 +17,7 @@ from trainer.config import (
     FULL,
     HELP,
     MAX_ODD,
+    MIN_PLAYED_PCT,
     MIN_PLAYED_S,
     PROFILES,
     TOLERANCE,
@@ -202,6 +203,13 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="length from which a listen counts, in histories that tell it (default: %(default)g)",
     )
+    command.add_argument(
+        "--min-played-pct",
+        type=_between(float, 0, 100),
+        default=MIN_PLAYED_PCT,
+        metavar="PERCENT",
+        help="share of a track from which a listen counts, in histories that tell it (default: %(default)g)",
+    )
 
 
 def _add_models(command: argparse.ArgumentParser) -> None:
@@ -269,7 +277,7 @@ def _columns(text: str) -> dict[str, str]:
 
 
 def _read_options(options: argparse.Namespace) -> ReadOptions:
-    return ReadOptions(options.columns or {}, options.max_odd, options.min_played)
+    return ReadOptions(options.columns or {}, options.max_odd, options.min_played, options.min_played_pct)
 
 
 def _given(options: argparse.Namespace) -> dict[str, float | str]:

@@ -21,6 +21,9 @@ MAX_ODD = 0.01
 # Seconds from which a listen counts by default, as Spotify counts streams.
 MIN_PLAYED_S = 30.0
 
+# Percent of a track from which a listen counts by default, as Yambda's benchmark counts them.
+MIN_PLAYED_PCT = 50.0
+
 MOST = 1e6  # far beyond any use, and far below the limit of float32
 
 
@@ -33,11 +36,13 @@ class ReadOptions:
         columns: in tables, the column for a role (see `columns.NAMES`); other roles are found by name.
         max_odd: share of the records of an input that may be odd, 0 to 1. Odd records are passed over.
         min_played_s: seconds from which a listen counts, in histories that tell its length.
+        min_played_pct: percent of a track from which a listen counts, in histories that tell it.
     """
 
     columns: Mapping[str, str] = Field(default_factory=dict)
     max_odd: float = MAX_ODD
     min_played_s: float = MIN_PLAYED_S
+    min_played_pct: float = MIN_PLAYED_PCT
 
 
 DEFAULTS = ReadOptions()

@@ -15,6 +15,7 @@ ROLE_SHOWN = {TRACK_OR_NAME: "track", TITLE_OF_EITHER: "title", NAME_OF_EITHER: 
 
 WHOSE = {"playlist", "user", "title"}
 ITEMS = {"track", "track_name", "artist", "artist_name", TRACK_OR_NAME}
+PLAYLIST = "playlist or the user"
 OFF = -1
 
 # All roles, in the order in which they are shown.
@@ -185,12 +186,14 @@ def _settled(places: dict[str, int], names: Sequence[str], given: Mapping[str, s
 
 def _check_complete(names: Sequence[str], places: Mapping[str, int], one_playlist: bool) -> None:
     """Raise NotData if there is no playlist, or neither track nor artist."""
-    missing = [] if WHOSE & set(places) or one_playlist else ["playlist or the user"]
+    missing = [] if WHOSE & set(places) or one_playlist else [PLAYLIST]
     missing += [] if ITEMS & set(places) else ["track or the artist"]
     if missing:
         what = " and none for the ".join(missing)
+        alone = " If each such file is one playlist, add --columns playlist=" if missing == [PLAYLIST] else ""
         raise NotData(
-            f"it has no column for the {what}. {listed(names)} Name the columns, as in --columns playlist=...,track=..."
+            f"it has no column for the {what}. {listed(names)} "
+            f"Name the columns, as in --columns playlist=...,track=...{alone}"
         )
 
 
@@ -202,5 +205,5 @@ def _check_repeated(names: Sequence[str], places: Mapping[str, int]) -> None:
 
 def listed(names: Sequence[str]) -> str:
     """Return a sentence that lists *names*."""
-    shown = [" ".join(name.split()) or "(no name)" for name in names[:MOST_SHOWN]]
+    shown = [repr(name) if "," in name else " ".join(name.split()) or "(no name)" for name in names[:MOST_SHOWN]]
     return f"The columns are {', '.join(shown)}{', ...' if len(names) > MOST_SHOWN else ''}."

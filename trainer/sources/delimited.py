@@ -89,6 +89,8 @@ def delimited_frames(chunks: Chunks, form: Delimited, name: str, account: Accoun
     blocks = _after_header(whole_lines(chunks, name, form.quoted), form.header_lines)
     for block, size in blocks:
         frame = _split(block, form)
+        if frame is None and b'\\"' in block:  # some programs write \" for a quote in quotes
+            frame = _split(block.replace(b'\\"', b'""'), form)
         if frame is not None:
             yield frame, size
             continue

@@ -19,6 +19,11 @@ def stem_of(name: str) -> str:
     return Path(path.stem).stem if path.suffix.lower() in PACKED_SUFFIXES else path.stem
 
 
+def playlist_id(name: str) -> str:
+    """Return the folder and the name of a file: the name alone is often the same for several listeners."""
+    return f"{Path(name).absolute().parent.name}/{stem_of(name)}"
+
+
 def listener_of(name: str) -> str:
     """
     Return the listener of the file *name*: its stem, or the nearest folder or zip file that somebody named.

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from trainer.config import DEFAULTS, ReadOptions
 from trainer.sources.account import Account
 from trainer.sources.chunked_files import FilePath, Frames, size_of
 from trainer.sources.columns import Columns
@@ -15,7 +16,9 @@ from trainer.sources.source import Interactions, Source, SourceArtist, SourceTra
 LARGEST_COUNT = 1e9
 
 
-def table_source(path: FilePath, frames: Callable[[int], Frames], columns: Columns, account: Account) -> Source:
+def table_source(
+    path: FilePath, frames: Callable[[int], Frames], columns: Columns, account: Account, options: ReadOptions = DEFAULTS
+) -> Source:
     """
     Return the table in *path* as a source.
 
@@ -24,10 +27,11 @@ def table_source(path: FilePath, frames: Callable[[int], Frames], columns: Colum
         frames: yields the rows in blocks of about the given number of bytes, columns named after their roles.
         columns: the columns of the table.
         account: how it was understood; *frames* may add to it.
+        options: the options of the run.
     """
 
     def read(size: int) -> Iterator[Interactions]:
-        rows = Rows(path, columns, account)
+        rows = Rows(str(path), columns, account, options)
         for frame, taken in frames(size):
             cleaned = rows.clean(frame) if frame.height else frame
             if cleaned.height:

@@ -4,7 +4,6 @@ import plistlib
 import re
 from collections.abc import Iterable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,7 +13,7 @@ from trainer.sources.account import Account
 from trainer.sources.chunked_files import Head, bare_suffix
 from trainer.sources.documents import Listing, Parse, document_source, listings, load_json
 from trainer.sources.entries import NO_MUSIC, Entry, SkippedEntry, named, text
-from trainer.sources.file_names import stem_of
+from trainer.sources.file_names import playlist_id, stem_of
 from trainer.sources.source import NotData, Source
 
 M3U_SUFFIXES = (".m3u", ".m3u8")
@@ -90,7 +89,7 @@ def _pls(content: bytes, name: str, _: Account) -> Iterator[Listing]:
 
 def _listing(name: str, title: str, items: list[tuple[str, str]]) -> Listing:
     """Return the playlist of a file, which holds the caption and the location of each track."""
-    return Listing(_id(name), _title(title, name), items, lambda item: _captioned(*item))
+    return Listing(playlist_id(name), _title(title, name), items, lambda item: _captioned(*item))
 
 
 def _captioned(caption: str, location: str) -> Entry:
@@ -100,7 +99,7 @@ def _captioned(caption: str, location: str) -> Entry:
 def _xspf(content: bytes, name: str, _: Account) -> Iterator[Listing]:
     root = ElementTree.fromstring(content)
     yield Listing(
-        _id(name), _title(root.findtext("{*}title"), name), root.iterfind("{*}trackList/{*}track"), _xspf_entry
+        playlist_id(name), _title(root.findtext("{*}title"), name), root.iterfind("{*}trackList/{*}track"), _xspf_entry
     )
 
 
@@ -113,7 +112,7 @@ def _xspf_entry(track: Any) -> Entry:
 
 def _jspf(content: bytes, name: str, _: Account) -> Iterator[Listing]:
     playlist = load_json(content)["playlist"]
-    yield Listing(_id(name), _title(playlist.get("title"), name), playlist["track"], _jspf_entry)
+    yield Listing(playlist_id(name), _title(playlist.get("title"), name), playlist["track"], _jspf_entry)
 
 
 def _jspf_entry(track: dict[str, Any]) -> Entry:
@@ -134,7 +133,7 @@ def _itunes(content: bytes, name: str, account: Account) -> Iterable[Listing]:
     every = library["Playlists"]
     own = [playlist for playlist in every if len(every) == 1 or not MADE_BY_ITUNES & set(playlist)]
     account.notes.append(f"{len(every) - len(own):,} smart playlists, folders and the like are left out")
-    listing = partial(_itunes_listing, _id(name), library["Tracks"])
+    listing = partial(_itunes_listing, playlist_id(name), library["Tracks"])
     return listings(own, listing, account)
 
 
@@ -150,11 +149,6 @@ def _itunes_entry(tracks: dict[str, dict[str, Any]], item: dict[str, int]) -> En
         raise SkippedEntry(NO_MUSIC)
     artist = track.get("Artist") or track.get("Album Artist")
     return Entry(artist or "", track.get("Name", ""), location=track.get("Location", ""))
-
-
-def _id(name: str) -> str:
-    """Return the folder and the name of a file: the name alone is often the same for several listeners."""
-    return f"{Path(name).absolute().parent.name}/{stem_of(name)}"
 
 
 def _title(title: Any, name: str) -> str:

@@ -5,17 +5,15 @@ Ids and names become text without blanks around them, numbers become numbers, an
 they are, 007 is not 7, except that a column of ids that became floats, such as 1078.0, has whole numbers again.
 """
 
-from pathlib import Path
-
 import polars as pl
 
 from service.engine import bare_id
+from trainer.config import ReadOptions
 from trainer.errors import BadInput
-from trainer.sources.account import Account
-from trainer.sources.chunked_files import FilePath
+from trainer.sources.account import MOST_PLACES, Account
 from trainer.sources.columns import ROLE_SHOWN, Columns
 from trainer.sources.decisions import decide_roles, hold_names
-from trainer.sources.file_names import stem_of
+from trainer.sources.file_names import playlist_id, stem_of
 from trainer.sources.headers import IDS, NUMBERS
 from trainer.sources.names import track_id
 
@@ -27,18 +25,15 @@ MISSING = (NULL, "NULL", "null", "nan", "NaN", "<NA>")
 LARGEST_WHOLE, LARGEST_WHOLE_32 = 2**53, 2**24
 WHOLE_FLOAT = r"^-?\d+\.\d*(?:[eE]\+?\d+)?$"
 
-# Listens that are too short do not count.
-MIN_PLAYED = {"played_ms": 30_000.0, "played_pct": 50.0}
-TOO_SHORT = {"played_ms": "played for less than 30 s", "played_pct": "played for less than 50 % of the track"}
+PLAYED = ("played_ms", "played_pct")
 
 
 class Rows:
     """The rows of one table, cleaned block by block; the first block decides on what the header does not tell."""
 
-    def __init__(self, path: FilePath, columns: Columns, account: Account):
-        self._columns, self._account, self._name = columns, account, str(path)
-        # Two folders may hold files of one name, such as Liked.csv.
-        self._playlist = f"{Path(str(path)).absolute().parent.name}/{stem_of(path.name)}"
+    def __init__(self, name: str, columns: Columns, account: Account, options: ReadOptions):
+        """Clean the rows of the file *name*, and complete the *account*."""
+        self._columns, self._account, self._name, self._options = columns, account, name, options
         self._roles: dict[str, str] | None = None
         self._floats: list[str] = []
         self._playlists_are_titles = False
@@ -99,8 +94,8 @@ class Rows:
         missing = [role for role in ("title", "artist", "artist_name") if role not in frame.columns]
         frame = frame.with_columns(pl.lit("").alias(role) for role in missing)
         if self._columns.one_playlist:
-            title = self._playlist.partition("/")[2]
-            return frame.with_columns(pl.lit(self._playlist).alias("playlist"), pl.lit(title).alias("title"))
+            title = pl.lit(stem_of(self._name)).alias("title")
+            return frame.with_columns(pl.lit(playlist_id(self._name)).alias("playlist"), title)
         if self._playlists_are_titles:
             frame = frame.with_columns(pl.col("playlist").alias("title"))
         named = "playlist" if "playlist" in frame.columns else "title"
@@ -115,7 +110,7 @@ class Rows:
         """Pass over the odd rows."""
         item = "track" if "track" in frame.columns else "artist"
         faults = {f"no {role} id": pl.col(role) == "" for role in ("playlist", item)}
-        for role in ("count", *MIN_PLAYED):
+        for role in ("count", *PLAYED):
             if role in frame.columns:
                 faults[f"{role} is no number from 0 up"] = ~(pl.col(role).is_finite() & (pl.col(role) >= 0))
         odd = frame.select(pl.any_horizontal(faults.values())).to_series()
@@ -123,17 +118,23 @@ class Rows:
             return frame
         fault = pl.coalesce(*(pl.when(is_odd).then(pl.lit(reason)) for reason, is_odd in faults.items()))
         for (reason,), rows in frame.filter(odd).group_by(fault.alias("fault"), maintain_order=True):
-            self._account.pass_over(str(reason), f"data row {rows['row'][0]:,}", rows.height)
+            *first, last = [f"data row {number:,}" for number in rows["row"].head(MOST_PLACES)]
+            for place in first:
+                self._account.pass_over(str(reason), place)
+            self._account.pass_over(str(reason), last, rows.height - len(first))
         return frame.filter(~odd)
 
     def _heard(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Leave out rows with a count of 0 and listens that are too short; count each listen once."""
-        rules = {"a count of 0": ("count", pl.col("count") > 0)} if "count" in frame.columns else {}
-        rules |= {TOO_SHORT[role]: (role, pl.col(role) >= least) for role, least in MIN_PLAYED.items()}
-        for reason, (role, rule) in rules.items():
-            if role in frame.columns:
-                before, frame = frame.height, frame.filter(rule)
-                self._account.skip(reason, before - frame.height)
+        seconds, percent = self._options.min_played_s, self._options.min_played_pct
+        rules = {
+            "count": ("a count of 0", pl.col("count") > 0),
+            "played_ms": (f"listens of less than {seconds:g} s", pl.col("played_ms") >= 1000 * seconds),
+            "played_pct": (f"listens of less than {percent:g} % of the track", pl.col("played_pct") >= percent),
+        }
+        for reason, rule in (rules[role] for role in rules if role in frame.columns):
+            before, frame = frame.height, frame.filter(rule)
+            self._account.skip(reason, before - frame.height)
         return frame.with_columns(pl.lit(1.0).alias("count")) if self._columns.listens else frame
 
 

@@ -126,7 +126,7 @@ def _recognised(head: Head, options: ReadOptions) -> list[Source]:
         or spotify_export.find_export(head)
         or playlist_files.find_playlist_files(head)
         or lastfm.find_in_file(head)
-        or table.find_tables(head, options.columns)
+        or table.find_tables(head, options)
         or mpd.find_slices(head)
     )
 

@@ -1,11 +1,11 @@
 """Tables of interactions: one row for each track of a playlist, as delimited text, JSON lines or Parquet."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
+from trainer.config import ReadOptions
 from trainer.errors import BadInput
 from trainer.sources.account import Account
-from trainer.sources.chunked_files import Chunks, FilePath, Head, bare_suffix, chunks, rows_in
+from trainer.sources.chunked_files import ZIP_MAGIC, Chunks, FilePath, Frames, Head, bare_suffix, chunks, rows_in
 from trainer.sources.columns import Columns
 from trainer.sources.delimited import delimited_frames, find_form
 from trainer.sources.encodings import to_utf8, wide_encoding
@@ -19,7 +19,7 @@ LINES_SUFFIXES = (".jsonl", ".ndjson")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 
 
-def find_tables(head: Head, columns: Mapping[str, str]) -> list[Source]:
+def find_tables(head: Head, options: ReadOptions) -> list[Source]:
     """
     Return the table in a file; nothing if the file is not a table.
 
@@ -27,51 +27,55 @@ def find_tables(head: Head, columns: Mapping[str, str]) -> list[Source]:
 
     Args:
         head: the beginning of the file.
-        columns: the column for a role, as in `find_columns`.
+        options: the options of the run, among them the columns for roles.
 
     Raises:
         NotData: the file is named like a table, but is empty or lacks the columns of one.
         BadInput: the file is damaged, or its columns are ambiguous.
     """
     suffix = bare_suffix(head.path)
-    text = head.text.lstrip()
-    if text.startswith(PARQUET_MAGIC) or suffix in PARQUET_SUFFIXES:
-        return [_parquet_source(head, columns)]
+    if head.text.startswith(PARQUET_MAGIC) or suffix in PARQUET_SUFFIXES:
+        return [_parquet_source(head, options)]
+    if head.text.startswith(ZIP_MAGIC):
+        return []
     encoding = wide_encoding(head.text)
     if encoding:
         head = replace(head, text=next(to_utf8([(head.text, 0)], encoding))[0])
-        text = head.text.lstrip()
+    text = head.text.lstrip()
     if text.startswith(b"{"):
-        return [_json_source(head, columns, encoding)] if is_json_lines(text, suffix in LINES_SUFFIXES) else []
+        return [_json_source(head, options, encoding)] if is_json_lines(text, suffix in LINES_SUFFIXES) else []
     if suffix in LINES_SUFFIXES:
-        return [_json_source(head, columns, encoding)]
-    if suffix in TEXT_SUFFIXES or _reads_as_table(head, columns):
-        return [_text_source(head, columns, encoding)]
+        return [_json_source(head, options, encoding)]
+    if suffix in TEXT_SUFFIXES or _reads_as_table(head, options):
+        return [_text_source(head, options, encoding)]
     return []
 
 
-def _parquet_source(head: Head, given: Mapping[str, str]) -> Source:
-    columns = find_parquet_columns(head, given)
-    path = head.path  # a source that kept its head would keep a MiB of each file
-    account = _account(columns, "table (Parquet)")
-    return table_source(path, lambda size: parquet_frames(path, columns, rows_in(size)), columns, account)
+def _parquet_source(head: Head, options: ReadOptions) -> Source:
+    columns = find_parquet_columns(head, options.columns)
+    path, account = head.path, _account(columns, "table (Parquet)")  # a source that kept its head would keep a MiB
+    return table_source(path, lambda size: parquet_frames(path, columns, rows_in(size)), columns, account, options)
 
 
-def _json_source(head: Head, given: Mapping[str, str], encoding: str) -> Source:
-    columns = find_keys(head, given)
-    path, keys = head.path, {role: columns.names[place] for role, place in columns.read.items()}
-    account = _account(columns, "table (JSON lines)")
-    return table_source(
-        path, lambda size: json_frames(_chunks(path, size, encoding), keys, str(path), account), columns, account
-    )
+def _json_source(head: Head, options: ReadOptions, encoding: str) -> Source:
+    columns = find_keys(head, options.columns)
+    path, account = head.path, _account(columns, "table (JSON lines)")
+    keys = {role: columns.names[place] for role, place in columns.read.items()}
+
+    def frames(size: int) -> Frames:
+        return json_frames(_chunks(path, size, encoding), keys, str(path), account)
+
+    return table_source(path, frames, columns, account, options)
 
 
-def _text_source(head: Head, given: Mapping[str, str], encoding: str) -> Source:
-    form, columns = find_form(head, given)
+def _text_source(head: Head, options: ReadOptions, encoding: str) -> Source:
+    form, columns = find_form(head, options.columns)
     path, account = head.path, _account(columns, "table (text)")
-    return table_source(
-        path, lambda size: delimited_frames(_chunks(path, size, encoding), form, str(path), account), columns, account
-    )
+
+    def frames(size: int) -> Frames:
+        return delimited_frames(_chunks(path, size, encoding), form, str(path), account)
+
+    return table_source(path, frames, columns, account, options)
 
 
 def _account(columns: Columns, kind: str) -> Account:
@@ -82,12 +86,12 @@ def _chunks(path: FilePath, size: int, encoding: str) -> Chunks:
     return to_utf8(chunks(path, size), encoding) if encoding else chunks(path, size)
 
 
-def _reads_as_table(head: Head, given: Mapping[str, str]) -> bool:
+def _reads_as_table(head: Head, options: ReadOptions) -> bool:
     """Return True if the file begins with the header of a table, or with lines of a known shape."""
     if b"\0" in head.text or head.text.lstrip().startswith(b"["):
         return False
     try:
-        find_form(head, given)
+        find_form(head, options.columns)
     except BadInput:
         return False
     return True

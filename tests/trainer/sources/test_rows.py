@@ -107,7 +107,7 @@ def test_short_listens_are_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str, short: int, long: int
 ):
     assert ids(a_csv(tmp_path, f"user,song_id,{column}\nu,a,{short}\nu,b,{long}\n")) == [("u", "b")]
-    assert "left out 1: played for less than" in capsys.readouterr().err
+    assert "left out 1: listens of less than" in capsys.readouterr().err
 
 
 # Text around ids.

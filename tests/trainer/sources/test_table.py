@@ -379,7 +379,8 @@ def test_a_key_that_only_later_lines_have_is_a_column(tmp_path: Path):
         ),
         ("a,b", {}, "Name the columns, as in --columns playlist=...,track=..."),
         ("user,b", {}, "no column for the track or the artist. The columns are user, b. Name the columns, as in"),
-        ("a,song", {}, "no column for the playlist or the user. The columns are a, song."),
+        ('"a, b",song', {}, "no column for the playlist or the user. The columns are 'a, b', song."),
+        ("a,song", {}, "If each such file is one playlist, add --columns playlist="),
         ("user,song,item", {}, "2 columns for the track, 'song' and 'item'"),
         ("user,song,item", {}, "Choose one: --columns track=song or --columns track=item."),
         ('user,"song, id",item_id', {}, "--columns 'track=song\\, id' or --columns track=item_id."),
@@ -494,6 +495,21 @@ def test_quotes_that_do_not_pair_up_cost_their_row_alone(tmp_path: Path, row: st
 
     assert odd(path) == ["data row 2"]
     assert pairs(path) == [("1", "a"), ("3", "c"), ("3", "d"), ("3", "e")]
+
+
+def test_quotes_may_be_escaped_by_backslashes(tmp_path: Path):
+    path = a_file(
+        tmp_path / "a.csv", 'user,song,song_name\n"1","a","Joe \\"King\\" Carrasco"\n"1","b","\\"Heroes\\""\n'
+    )
+
+    assert [track.name for track in batch(path).tracks] == ['Joe "King" Carrasco', '"Heroes"']
+
+
+def test_the_places_of_odd_rows_are_the_first_three_of_each_fault(tmp_path: Path):
+    path = a_file(tmp_path / "a.csv", "user,song,plays\nu,1,1\nu,,1\nu,2,x\nu,,1\nu,,1\nu,,1\nu,3,1\n")
+
+    assert odd(path) == ["data row 2", "data row 4", "data row 5", "data row 3"]
+    assert "4: no track id (data row 2, data row 4, data row 5, ...)" in refusal(path)
 
 
 def test_every_row_after_a_quote_that_never_closes_is_read(tmp_path: Path):
