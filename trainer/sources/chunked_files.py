@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias, cast
+from typing import IO, Any, TypeAlias, cast
 
 import polars as pl
 
@@ -45,8 +45,17 @@ DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError, zipfile.BadZipF
 # Errors of polars for damaged files.
 POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
 
-# A file, or a member of a zip file.
-FilePath: TypeAlias = Path | zipfile.Path
+
+class ZipMember(zipfile.Path):
+    """A file in a zip file, which is open only while the file is read: there may be any number of zip files."""
+
+    def open(self, *_: Any, **__: Any) -> IO[bytes]:  # type: ignore[override]
+        """Open the file to read its bytes, the only mode."""
+        with zipfile.ZipFile(str(self.root.filename)) as archive:
+            return archive.open(self.at)
+
+
+FilePath: TypeAlias = Path | ZipMember
 
 # Bytes, or rows of a table with columns named after their roles, and the bytes of the file that they took.
 Chunks = Iterable[tuple[bytes, int]]
@@ -106,13 +115,13 @@ def read_whole(path: FilePath) -> bytes:
 
 def size_of(path: FilePath) -> int:
     """Return the size of a file in bytes, packed as it is; of a member of a zip file, its unpacked size."""
-    return path.root.getinfo(path.at).file_size if isinstance(path, zipfile.Path) else path.stat().st_size
+    return path.root.getinfo(path.at).file_size if isinstance(path, ZipMember) else path.stat().st_size
 
 
 def with_name(path: FilePath, name: str) -> FilePath:
     """Return the file called *name* beside *path*."""
-    if isinstance(path, zipfile.Path):
-        return zipfile.Path(path.root, str(PurePosixPath(path.at).with_name(name)))
+    if isinstance(path, ZipMember):
+        return ZipMember(path.root, str(PurePosixPath(path.at).with_name(name)))
     return path.with_name(name)
 
 

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
-from trainer.sources.chunked_files import FilePath, unpacking
+from trainer.sources.chunked_files import FilePath, ZipMember, unpacking
 from trainer.sources.source import NotData
 
 IGNORED = re.compile(r"readme|licen[cs]e|[._]", re.IGNORECASE)  # these often lie beside data
@@ -46,12 +46,11 @@ def zip_files(path: Path) -> list[FilePath]:
         NotData: it is a document of an office program.
         BadInput: it is damaged.
     """
-    with unpacking(str(path)):
-        root = zipfile.Path(zipfile.ZipFile(path))
-    names = root.root.namelist()
+    with unpacking(str(path)), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
     if OFFICE_MEMBERS & set(names):
         raise NotData(f"cannot read {path}: it is a document of an office program. Save its table as CSV.")
-    members = [root / name for name in names if not name.endswith("/") and not _is_ignored(name)]
+    members = [ZipMember(archive, name) for name in names if not name.endswith("/") and not _is_ignored(name)]
     return sorted(members, key=_by_number)
 
 

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import resource
 import stat
 import struct
 import sys
@@ -245,3 +246,14 @@ def test_an_unknown_packing_in_a_zip_file_is_named(tmp_path: Path):
     path.write_bytes(content)
 
     assert "Unpack the zip file into a directory." in refusal(path)
+
+
+def test_there_may_be_more_zip_files_than_descriptors(tmp_path: Path):
+    for number in range(150):
+        a_zip(tmp_path / f"{number}.zip", {"a.csv": a_table(str(number))})
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, limits[1]))
+    try:
+        assert len(ids(tmp_path)) == 150
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
