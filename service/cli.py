@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from service.auth.commands import add_keys_commands, run
+from service.files import may_pass
 from service.settings import Settings
 
 USAGE = 2
@@ -43,15 +44,14 @@ def parser() -> argparse.ArgumentParser:
 def _serve(settings: Settings) -> int:
     _limit_threads(settings.threads)
     # Imported here: the numeric libraries read the number of threads when they are loaded.
-    from service.auth.keys import BadKeys, Keys
+    from service.auth.keys import BadKeys
+    from service.reload.blocklist import BadBlocklist
     from service.server.runtime import runtime_directory
     from service.telemetry.logs import configure_logs
 
     configure_logs(settings)
     try:
-        # Errors that would stop every worker are reported here, once.
-        if settings.keys is not None:
-            Keys.read(settings.keys)
+        _check_files(settings)
         with runtime_directory(settings.runtime) as runtime:
             # These import the metrics, which need the runtime directory.
             from service.server.supervisor import serve
@@ -60,10 +60,25 @@ def _serve(settings: Settings) -> int:
             if tracer := open_tracer(settings):
                 tracer.stop()
             return serve(settings.model_copy(update={"runtime": runtime}))
-    except (BadKeys, ModuleNotFoundError) as error:
+    except (BadKeys, BadBlocklist, ModuleNotFoundError) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
+
+
+def _check_files(settings: Settings) -> None:
+    """Refuse files that no worker could use. A trouble of the system may pass, and the workers read them again."""
+    from service.auth.keys import BadKeys, Keys
+    from service.reload.blocklist import check_blocklist
+
+    if settings.blocklist is not None:
+        check_blocklist(settings.blocklist)
+    try:
+        if settings.keys is not None:
+            Keys.read(settings.keys)
+    except BadKeys as error:
+        if not may_pass(error) or isinstance(error.__cause__, FileNotFoundError):  # which says how to create one
+            raise
 
 
 def _limit_threads(n_threads: int) -> None:

@@ -7,10 +7,8 @@ choose; nobody can try 2^256 keys, and a slow hash would slow down every request
 
 import json
 import math
-import os
 import re
 import secrets
-import stat
 from collections import Counter
 from datetime import UTC
 from hashlib import sha256
@@ -19,6 +17,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
+
+from service.files import describe_trouble, read_file
 
 Right = Literal["use", "metrics", "admin"]
 RIGHTS: tuple[Right, ...] = get_args(Right)
@@ -97,7 +97,8 @@ class Keys(BaseModel):
         Read the key file at *path*; an empty file holds no keys.
 
         Raises:
-            BadKeys: the file is missing, unreadable or not in the format that `text` writes.
+            BadKeys: the file is missing, unreadable or not in the format that `text` writes. An error of the system is
+                its cause.
         """
         content = _read_file(path)
         if not content.strip():
@@ -140,21 +141,14 @@ def digest_of(secret: str) -> str:
 
 def _read_file(path: Path) -> bytes:
     try:
-        # Non-blocking: opening a pipe without a writer would never return.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _bad(path, "it is not a regular file", "name the file that `keys create` wrote")
-            content = file.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
+        return read_file(path, MAX_FILE_BYTES)
+    except ValueError as error:
+        raise _bad(path, str(error), "name the file that `keys create` wrote") from None
+    except FileNotFoundError as error:
         remedy = f"create a key with `python -m service keys create NAME --file {path}`"
-        raise _bad(path, "there is no such file", remedy) from None
+        raise _bad(path, "there is no such file", remedy) from error
     except OSError as error:
-        fault = f"it cannot be read ({error.strerror})"
-        raise _bad(path, fault, "give the user of the service read access") from None
-    if len(content) > MAX_FILE_BYTES:
-        raise _bad(path, "it is larger than 1 MiB", "revoke the keys that nobody uses")
-    return content
+        raise BadKeys(f"the key file {describe_trouble(path, error)}") from error
 
 
 def _bad(path: Path, fault: str, remedy: str) -> BadKeys:

@@ -16,6 +16,7 @@ from service.engine.catalogue import CATALOGUE, Catalogue
 from service.engine.errors import CorruptModel
 from service.engine.exact import RankingVectors
 from service.engine.features import FeatureSpace
+from service.engine.files import reading
 from service.engine.items import KINDS, Kind
 from service.engine.lease import Lease
 from service.engine.manifest import Manifest
@@ -101,7 +102,7 @@ class Artifacts:
             arrays = {name: _map(directory / f"{name}.npy", expected) for name, expected in shape.arrays().items()}
             candidates = {kind: _candidates(directory, kind, manifest, arrays) for kind in KINDS}
             catalogue = Catalogue.open(directory / CATALOGUE)
-        except (OSError, ValueError, KeyError) as error:
+        except (ValueError, KeyError) as error:
             raise CorruptModel(
                 f"{directory} does not hold what its manifest says: {error}; train or publish again"
             ) from error
@@ -137,7 +138,8 @@ def _candidates(directory: Path, kind: Kind, manifest: Manifest, arrays: Mapping
 
 
 def _map(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    with reading(path):
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.shape != shape:
         raise ValueError(f"{path.name} has shape {array.shape}, its manifest says {shape}")
     # A plain view: indexing a memmap makes a memmap of each piece, which costs more than the arithmetic.

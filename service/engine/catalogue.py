@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from service.engine.errors import CorruptModel
 from service.engine.features import normalize_title, title_terms
+from service.engine.files import reading
 from service.engine.items import ITEMS, Artist, Item, Kind
 from service.engine.seeds import Playlist, Plays, Seeds, Unknown
 
@@ -183,13 +184,16 @@ class Catalogue:
         """
         database = None
         try:
-            uri = f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1"
+            uri = f"file:{quote(bytes(path.resolve()))}?mode=ro&immutable=1"
             database = sqlite3.connect(uri, uri=True, check_same_thread=False)
             database.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
             database.execute("SELECT 1 FROM tracks, artists, terms LIMIT 1")
         except sqlite3.Error as error:
             if database is not None:
                 database.close()
+            with reading(path):
+                if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR):
+                    raise OSError(EIO, str(error), str(path)) from error
             raise CorruptModel(f"{path} cannot be opened as a catalogue: {error}; train or publish again") from error
         return cls(database)
 

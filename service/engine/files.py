@@ -1,4 +1,4 @@
-"""Writers whose errors name the file."""
+"""Readers and writers whose errors name the file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from service.engine.errors import CorruptModel
+from service.files import describe_trouble
 
 
 @contextmanager
@@ -18,6 +21,15 @@ def naming(path: Path) -> Iterator[None]:
         if error.filename is not None or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise the errors of the system as errors of the model: which file, the reason and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise CorruptModel(describe_trouble(path, error)) from error
 
 
 def write_text(path: Path, text: str) -> None:

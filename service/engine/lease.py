@@ -4,7 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from service.engine.errors import CorruptModel
+from service.engine.files import reading
 from service.engine.locks import NO_LOCKS, share
 from service.engine.manifest import MANIFEST
 
@@ -17,13 +17,11 @@ class Lease:
         Lock the version in *directory*.
 
         Raises:
-            CorruptModel: the version was removed meanwhile.
+            CorruptModel: the version was removed meanwhile, or cannot be read.
         """
         self._descriptor: int | None = None
-        try:
+        with reading(directory / MANIFEST):
             self._descriptor = os.open(directory / MANIFEST, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise CorruptModel(f"{directory} was removed while it was opened: {error}; open the current one") from error
         share(self._descriptor, directory)
 
     def close(self) -> None:

@@ -12,14 +12,14 @@ from typing import Any, Self
 from service.engine.errors import CorruptModel, NoModel, UnsupportedFormat
 from service.engine.exact import head_length
 from service.engine.features import Weights
-from service.engine.files import write_text
+from service.engine.files import reading, write_text
 from service.engine.items import KINDS, Kind
 
 FORMAT_VERSION = 3  # the format that this release writes
 OLDEST_FORMAT = 2  # the oldest format that it reads
 PARTS: frozenset[str] = frozenset()  # the optional parts that it knows
 MANIFEST = "manifest.json"
-NOT_A_MANIFEST = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+NOT_A_MANIFEST = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,16 @@ class Manifest:
 
         Raises:
             NoModel: *directory* does not exist.
-            CorruptModel: the manifest is missing or was changed after it was written.
+            CorruptModel: the manifest cannot be read, or was changed after it was written.
             UnsupportedFormat: this release does not read its format or does not know one of its parts.
         """
-        if not directory.is_dir():
-            raise NoModel(f"{directory} does not exist; check the path, or train a model")
         path = directory / MANIFEST
+        with reading(path):
+            if not directory.is_dir():
+                raise NoModel(f"{directory} does not exist; check the path, or train a model")
+            text = path.read_bytes()
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(text)
             written, format_version = content.pop("checksum"), content["format_version"]
         except NOT_A_MANIFEST as error:
             raise CorruptModel(f"{path} is not a readable manifest: {error!r}; train or publish again") from error
@@ -131,7 +133,7 @@ class Manifest:
             threads: number of files that are read at the same time; None for the default of `ThreadPoolExecutor`.
 
         Raises:
-            CorruptModel: a file is missing, cut short or changed.
+            CorruptModel: a file cannot be read, is cut short or was changed.
         """
         with ThreadPoolExecutor(threads) as pool:
             for _ in pool.map(lambda file: _verify_file(directory / file[0], file[1]), self.files.items()):
@@ -173,10 +175,8 @@ def _describe_file(path: Path) -> dict[str, Any]:
 
 
 def _verify_file(path: Path, expected: Mapping[str, Any]) -> None:
-    try:
+    with reading(path):
         actual = _describe_file(path)
-    except OSError as error:
-        raise CorruptModel(f"{path} cannot be read: {error.strerror}; train or publish again") from error
     if actual != dict(expected):
         raise CorruptModel(
             f"{path} differs from its manifest: {expected['bytes']} bytes with SHA-256 {expected['sha256'][:12]}... "

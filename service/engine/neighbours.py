@@ -1,5 +1,7 @@
 """The Annoy index of neighbours. Building and querying share this module, so that they agree on the metric."""
 
+import os
+import re
 from collections.abc import Sequence
 from errno import EIO
 from pathlib import Path
@@ -10,8 +12,9 @@ import numpy as np
 from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
-from service.engine.errors import ModelClosed
+from service.engine.errors import CorruptModel, ModelClosed
 from service.engine.exact import search_neighbours_exactly, unit
+from service.engine.files import reading
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -30,10 +33,10 @@ class NeighbourIndex:
         Open the index in *path*, built over vectors of *n_factors*.
 
         Raises:
-            OSError: the file is missing, or its size does not fit *n_factors*.
+            CorruptModel: the file cannot be read, or its size does not fit *n_factors*.
         """
         self._index = AnnoyIndex(n_factors, self.METRIC)
-        self._index.load(str(path))
+        _load(self._index, path)
         self._closed, self._closing = False, Lock()
 
     def close(self) -> None:
@@ -190,3 +193,14 @@ def _count_hits(vectors: Floats, query: Floats, found: Rows, last: int) -> int:
     """Return how many of the rows *found* are as near to *query*, a unit vector, as the row *last*."""
     cosines = unit(vectors[np.append(found, last)]) @ query
     return int((cosines[:-1] >= cosines[-1] - TIE).sum())
+
+
+def _load(index: AnnoyIndex, path: Path) -> None:
+    try:
+        index.load(str(path))
+    except OSError as error:  # whose text alone has the system's error, as in "Unable to open: Input/output error (5)"
+        number = re.match(r"Unable to .*\((\d+)\)$", str(error))
+        if number is None:
+            raise CorruptModel(f"{path} does not fit its manifest: {error}; train or publish again") from None
+        with reading(path):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error

@@ -29,6 +29,7 @@ from service.engine.files import naming, write_text
 from service.engine.lease import in_use
 from service.engine.locks import locked
 from service.engine.manifest import MANIFEST
+from service.files import describe_trouble
 
 CURRENT = "CURRENT"
 LOCK, POINTING = ".lock", ".pointing"
@@ -64,17 +65,25 @@ class Store:
         Raises:
             NoModel: no version was published, or the current one is gone.
         """
-        train = f"publish one with: python -m trainer train DATA --models {self.root}"
+        train = f"mount the disk that holds it, or publish one with: python -m trainer train DATA --models {self.root}"
         try:
             name = self.pointer.read_text(encoding="utf-8").strip()
+            is_there = self._holds(name)
         except FileNotFoundError:
             where = "holds no published version" if self.root.is_dir() else "does not exist"
             raise NoModel(f"{self.root} {where}; {train}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise NoModel(f"{self.pointer} cannot be read: {error}; {train}") from error
-        if name not in self.versions():
+        except OSError as error:
+            raise NoModel(describe_trouble(self.pointer, error)) from error
+        except UnicodeDecodeError as error:
+            raise NoModel(f"{self.pointer} is not UTF-8: {error}; {train}") from None
+        if not is_there:
             raise NoModel(f"{self.pointer} names {name!r}, which is not a version in {self.root}; {train}")
         return self.root / name
+
+    def _holds(self, name: str) -> bool:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):  # of NUL in *name*
+            return Path(name).name == name != "" and bool((self.root / name / MANIFEST).stat())
+        return False
 
     def stamp(self) -> tuple[object, ...]:
         """Return a value that changes whenever the current version or one of its files changes."""

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from service.files import may_pass, printable
+
 Content = TypeVar("Content")
 
 
@@ -11,7 +13,8 @@ class ReloadedFile(Generic[Content]):
     """
     The content of a file, read again when the file changes.
 
-    A file that cannot be read changes nothing: the previous content stays in use.
+    A file that cannot be read changes nothing: the previous content stays in use. A fault of the content lasts until
+    the file changes. A fault of the system may pass, so the next poll reads the file again.
 
     Attributes:
         content: None until the file could be read once.
@@ -33,12 +36,17 @@ class ReloadedFile(Generic[Content]):
         try:
             content = self._read(self._path)
         except self._refusals as error:
-            self.refusal, self._seen = str(error), stamp
+            self.refusal, self._seen = printable(str(error)), None if may_pass(error) else stamp
             return before[1] != self.refusal
         if self._stamp() != stamp:  # it is being written; the next poll finds it whole
             return False
         self.content, self.refusal, self._seen = content, None, stamp
         return before != (content, None)
+
+    @property
+    def is_unsettled(self) -> bool:
+        """True if another poll may read the file although it has not changed."""
+        return self._seen is None
 
     def _stamp(self) -> tuple[int, ...] | None:
         try:

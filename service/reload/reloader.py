@@ -21,6 +21,7 @@ log = logging.getLogger("segue")
 
 WAIT_S = 0.02
 BEAT_S = 1.0
+RETRY_S = 1.0  # between two polls while a trouble may pass
 ANSWERING = ("ready", "degraded")
 
 
@@ -60,11 +61,16 @@ class Reloader:
         closed = manifest is None or (self._key_file is not None and self._key_file.content is None)
         return WorkerStatus("unready" if closed else "degraded" if reason else "ready", version, reason, created_at)
 
+    @property
+    def _is_unsettled(self) -> bool:
+        files = (self._blocklist, self._key_file)
+        return self._model.is_unsettled or any(file.is_unsettled for file in files if file)
+
     async def run(self) -> None:
         """Poll until cancelled."""
         while True:
             await self.poll()
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(min(self._interval_s, RETRY_S) if self._is_unsettled else self._interval_s)
 
     async def beat(self) -> None:
         """Show the supervisor, until cancelled, that the event loop runs."""

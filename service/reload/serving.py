@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from service.engine import Manifest, ModelError, NoModel, Recommender, Store
+from service.files import may_pass, printable
 from service.memory import trim_memory
 from service.telemetry.metrics import RELOADS
 from service.telemetry.status import StatusDirectory
@@ -22,7 +23,7 @@ from service.telemetry.status import StatusDirectory
 log = logging.getLogger("segue")
 
 NICENESS = 10
-MAX_BACKOFF_S = 60.0
+MAX_BACKOFF_S = 5.0
 Made = TypeVar("Made")
 Opener = Callable[[Path, int | None], Recommender]
 
@@ -44,7 +45,7 @@ class _Loan:
 
 @dataclass(frozen=True)
 class _Backoff:
-    """The backoff after unexpected errors: message, state of the store, consecutive count, time of the next try."""
+    """The backoff after errors that may pass: message, state of the store, consecutive count, time of the next try."""
 
     text: str = ""
     stamp: tuple[object, ...] | None = None
@@ -66,9 +67,10 @@ class ServedModel:
     The current version of a store, opened, and replaced when the store has another one.
 
     A version that is published, or rolled back to, is verified and opened beside the served one, warmed, and swapped
-    in. Requests in progress end on the version that they began with, and the last of them closes it. A version that
-    cannot be opened is refused and not read again until it changes; the old one stays in use. The service can start
-    before the first model is published, and answers while a large one is verified.
+    in. Requests in progress end on the version that they began with, and the last of them closes it. A damaged version
+    is refused and not read again until it changes; after an error of the system, which may pass, it is read again at
+    growing intervals. The old version stays in use. The service can start before the first model is published, and
+    answers while a large one is verified.
 
     Attributes:
         refusal: why the current version of the store is not served; None if it is.
@@ -86,6 +88,11 @@ class ServedModel:
     def manifest(self) -> Manifest | None:
         """The manifest of the served version; None before the first."""
         return None if self._loan is None else self._loan.recommender.manifest
+
+    @property
+    def is_unsettled(self) -> bool:
+        """True if another poll may open a version although the store has not changed."""
+        return not self._seen
 
     def check(self) -> _Loan:
         """
@@ -146,18 +153,24 @@ class ServedModel:
             # While a version is served, the next is opened by one thread of low priority.
             recommender = await (asyncio.to_thread(self._prepare) if self._loan is None else run_gently(self._prepare))
         except ModelError as error:
-            self._seen = stamp  # verifying a large model again and again would occupy the machine
+            if may_pass(error):
+                self._try_later(error, stamp)
+            else:
+                self._seen = stamp  # verifying a large model again and again would occupy the machine
             await self._fall_back()
-            self._refuse(str(error))
-        except Exception as error:  # it may pass: tried again, at growing intervals
+            self._refuse(f"{error}; the service tries again" if may_pass(error) else str(error))
+        except Exception as error:
             if repr(error) != self._backoff.text:
                 log.exception("the model could not be opened")
-            self._backoff = self._backoff.after(repr(error), stamp)
-            self._refuse("the model could not be opened; the service has logged the reason")
+            self._try_later(error, stamp)
+            self._refuse("the model could not be opened; the service has logged the reason and tries again")
         else:
             self._seen, self._backoff = stamp, _Backoff()
             self._swap(recommender)
             self.refusal = None
+
+    def _try_later(self, error: Exception, stamp: tuple[object, ...]) -> None:
+        self._seen, self._backoff = None, self._backoff.after(repr(error), stamp)
 
     async def _fall_back(self) -> None:
         """Open the version that other workers serve: this worker may replace one of them."""
@@ -195,6 +208,7 @@ class ServedModel:
         loan.close_when_free()
 
     def _refuse(self, reason: str) -> None:
+        reason = printable(reason)
         if reason == self.refusal:
             return
         self.refusal = reason

@@ -78,6 +78,16 @@ def test_a_faulty_key_file_is_refused(tmp_path: Path):
     assert str(path) in line
 
 
+@pytest.mark.parametrize("setting", ["keys", "blocklist"])
+def test_a_pipe_or_a_directory_is_refused_at_once(setting: str, tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path / "pipe", "named pipe"), (tmp_path, "directory")):
+        code, (line,) = attempt(models=tmp_path, port=0, **{setting: path})
+
+        assert code == 2
+        assert f"{path} cannot be used: it is a {kind}" in line
+
+
 def test_a_port_in_use_is_named(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -47,7 +47,7 @@ def write(directory: Path, content: Any) -> Path:
 def refusal(path: Path) -> str:
     with pytest.raises(BadKeys) as refused:
         Keys.read(path)
-    assert f"the key file {path} cannot be used" in str(refused.value)
+    assert f"the key file {path} cannot be" in str(refused.value)
     return str(refused.value)
 
 
@@ -151,7 +151,7 @@ def test_a_faulty_key_is_refused_with_its_place_and_the_fault(changes: dict[str,
         ),
         (json.dumps({"keys": [entry(), entry(digest="b" * 64)]}), "2 keys have the same name"),
         (json.dumps({"keys": [entry(), entry(name="b")]}), "2 keys have the same digest"),
-        (" " * ((1 << 20) + 1), "it is larger than 1 MiB"),
+        (" " * ((1 << 20) + 1), "more than the limit of 1,048,576"),
     ],
 )
 def test_a_faulty_file_is_refused_with_the_fault(content: str, fault: str, tmp_path: Path):
@@ -174,19 +174,21 @@ def test_a_missing_file_is_refused_with_the_command_that_creates_it(tmp_path: Pa
     assert f"python -m service keys create NAME --file {path}" in message
 
 
-def test_an_unreadable_file_is_refused_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def refuse(path: Path, *_: Any) -> int:
-        raise PermissionError(13, "Permission denied", str(path))
+def test_an_unreadable_file_is_refused_with_the_reason_of_the_system(tmp_path: Path):
+    path = tmp_path / "keys.json"
+    path.symlink_to(path)
 
-    assert "cannot be read (Is a directory); give the user of the service read access" in refusal(tmp_path)
-    monkeypatch.setattr("os.open", refuse)
-    assert "cannot be read (Permission denied)" in refusal(write(tmp_path, ""))
+    assert "keys.json cannot be read: Too many levels of symbolic links; correct the link" in refusal(path)
+
+
+def test_a_directory_is_refused(tmp_path: Path):
+    assert "it is a directory, not a regular file" in refusal(tmp_path)
 
 
 def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path):
     os.mkfifo(tmp_path / "keys.json")
 
-    assert "it is not a regular file" in refusal(tmp_path / "keys.json")
+    assert "it is a named pipe, not a regular file" in refusal(tmp_path / "keys.json")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from threading import Event
 import numpy as np
 import pytest
 
-from service.engine import ModelClosed, search_neighbours_exactly, unit
+from service.engine import CorruptModel, ModelClosed, search_neighbours_exactly, unit
 from service.engine.neighbours import NeighbourIndex
 
 
@@ -45,7 +45,7 @@ def test_an_index_file_can_be_read_by_others_than_its_owner(tmp_path: Path):
 def test_an_index_of_another_dimension_is_refused(tmp_path: Path):
     NeighbourIndex.build(tmp_path / "a.ann", np.eye(7, dtype=np.float32), n_trees=2, seed=1)
 
-    with pytest.raises(OSError, match="multiple"):
+    with pytest.raises(CorruptModel, match="multiple"):
         NeighbourIndex(tmp_path / "a.ann", 16)
 
 

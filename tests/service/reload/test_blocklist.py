@@ -1,10 +1,12 @@
 """The blocklist file: its format and its faults."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from service.reload.blocklist import BadBlocklist, read_blocklist
+from service.files import may_pass
+from service.reload.blocklist import BadBlocklist, check_blocklist, read_blocklist
 
 
 @pytest.fixture
@@ -35,6 +37,23 @@ def test_a_blocklist_that_is_not_text_is_refused(content: bytes | None, reason: 
 
     with pytest.raises(BadBlocklist, match=reason):
         read_blocklist(path)
+
+
+def test_a_directory_and_a_pipe_are_refused_as_blocklist_without_waiting(tmp_path: Path, path: Path):
+    os.mkfifo(path)
+    for refused, kind in ((path, "named pipe"), (tmp_path, "directory"), (Path("/dev/null"), "device")):
+        for refuse in (check_blocklist, read_blocklist):
+            with pytest.raises(BadBlocklist, match=f"it is a {kind}, not a regular file"):
+                refuse(refused)
+
+
+def test_a_blocklist_that_the_system_does_not_give_may_be_readable_later(path: Path):
+    path.symlink_to(path)
+    check_blocklist(path)
+
+    with pytest.raises(BadBlocklist, match="Too many levels of symbolic links") as refused:
+        read_blocklist(path)
+    assert may_pass(refused.value)
 
 
 def test_a_blocklist_beyond_the_maximum_size_is_not_read(path: Path):

@@ -1,5 +1,6 @@
 """Reloaded files: each change is noticed, and a faulty file leaves the previous content in use."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -86,6 +87,33 @@ def test_an_unreadable_file_changes_only_the_refusal(text: str | None, path: Pat
     assert file.content == "one"
     assert file.refusal is not None
     assert [file.poll() for _ in range(3)] == [False] * 3
+
+
+@pytest.mark.parametrize("text", [None, "one"])
+def test_a_file_that_the_system_does_not_give_is_read_at_each_poll_until_it_does(text: str | None, path: Path):
+    """Its stamp need not change: a stale handle or a shortage of descriptors leaves no trace on the file."""
+    errors = [OSError(errno.ESTALE, "Stale file handle")] * 3
+
+    def read_if_possible(path: Path) -> str:
+        if errors:
+            raise Bad("it cannot be read") from errors.pop()
+        return read(path)
+
+    file = ReloadedFile(path, read if text is None else read_if_possible, Bad)
+    if text is not None:
+        path.write_text(text)
+    assert [file.poll() for _ in range(3)] == [True, False, False]
+    assert file.is_unsettled
+    path.write_text("one")
+    assert file.poll()
+    assert (file.content, file.refusal, file.is_unsettled) == ("one", None, False)
+
+
+def test_a_fault_of_the_content_is_settled_until_the_file_changes(path: Path, file: ReloadedFile[str]):
+    replace(path, "bad")
+    file.poll()
+
+    assert not file.is_unsettled
 
 
 def test_a_restored_file_is_in_use_again(path: Path, file: ReloadedFile[str]):

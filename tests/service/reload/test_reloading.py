@@ -1,6 +1,7 @@
 """A service that opens published versions, refuses damaged ones, and reloads its blocklist and keys."""
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -226,6 +227,9 @@ class Opener:
         self.names: list[str] = []
         self._errors = list(errors)
 
+    def fail(self, *errors: Exception) -> None:
+        self._errors += errors
+
     def __call__(self, directory: Path, threads: int | None) -> Recommender:
         self.names.append(directory.name)
         if self._errors:
@@ -245,6 +249,66 @@ def test_a_refused_version_is_not_read_again_unless_told_to(published: Path, tmp
         assert opener.names == [damaged] * 2
 
     asyncio.run(scene())
+
+
+def stale(name: str) -> CorruptModel:
+    error = CorruptModel(f"{name} cannot be read: Stale file handle; check the mount")
+    error.__cause__ = OSError(errno.ESTALE, "Stale file handle")
+    return error
+
+
+def test_a_version_that_the_system_does_not_give_is_served_once_it_does(published: Path, tmp_path: Path):
+    opener = Opener(stale("vectors.npy"))
+
+    async def scene() -> None:
+        model = ServedModel(published, StatusDirectory(tmp_path / "workers"), opener)
+        await model.poll()
+        assert (
+            model.refusal == "vectors.npy cannot be read: Stale file handle; check the mount; the service tries again"
+        )
+        assert model.is_unsettled
+        await model.poll()
+        assert (model.refusal, model.is_unsettled, len(opener.names)) == (None, False, 2)
+        model.close()
+
+    asyncio.run(scene())
+
+
+def test_troubles_that_last_are_tried_at_growing_intervals_while_the_old_version_serves(
+    published: Path, tmp_path: Path
+):
+    opener = Opener()
+
+    async def scene() -> None:
+        model = ServedModel(published, StatusDirectory(tmp_path / "workers"), opener)
+        await model.poll()
+        old = model.manifest
+        newer = publish(published)
+        opener.fail(*[stale("gram.npy")] * 3)
+        for _ in range(9):
+            await model.poll()
+        assert (opener.names[1:], model.manifest) == ([newer] * 2, old)  # at once, and then after a second
+        model.close()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("name", ["vectors.npy", "tracks.ann", "catalogue.sqlite", "manifest.json", "CURRENT"])
+def test_a_file_without_reach_is_named_with_the_true_reason_until_it_is_back(
+    name: str, published: Path, service: Service
+):
+    version = Store(published).current()
+    path = published / name if name == "CURRENT" else version / name
+    path.rename(path.with_suffix(".away"))
+    path.symlink_to(path)
+
+    _, ready = reloaded(service)
+    assert ready["status"] == "degraded"
+    assert f"{path} cannot be read: Too many levels of symbolic links" in ready["reason"]
+    assert "publish again" not in ready["reason"]
+    path.unlink()
+    path.with_suffix(".away").rename(path)
+    assert reloaded(service) == (200, {"status": "ready", "model": version.name})
 
 
 def test_after_an_unexpected_error_opening_is_tried_again_at_once_and_then_after_a_rest(
