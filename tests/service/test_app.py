@@ -65,6 +65,7 @@ def test_every_error_of_the_engine_has_a_status():
         "ModelClosed": 503,
         "StoreBusy": 503,
         "StoreChanged": 503,
+        "UnusableStore": 503,
     }
     assert set(STATUSES) <= subclasses(EngineError)
 

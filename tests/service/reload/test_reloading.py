@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.api.state import AppState
 from service.app import create_app
 from service.auth.keys import Key, Keys, Right, digest_of, new_key
-from service.engine import FORMAT_VERSION, CorruptModel, Manifest, Recommender, Store, new_version
+from service.engine import FORMAT_VERSION, CorruptModel, Manifest, Recommender, Store
 from service.reload.reloader import Reloader
 from service.reload.serving import ServedModel
 from service.settings import Settings
@@ -47,7 +47,7 @@ def publish(store: Path, damaged: str | None = None, **changes: Any) -> str:
     """Publish a copy of the first version; flip a bit in the file *damaged*."""
     target = Store(store)
     base = store / target.versions()[0]
-    version = new_version()
+    version = target.next_version()
     with target.writing(), target.staging(version) as staged:
         for path in base.iterdir():
             if path.name != "manifest.json":

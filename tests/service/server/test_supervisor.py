@@ -25,7 +25,7 @@ from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors.multiprocess import SIGNALS
 
 from service.auth.keys import RIGHTS, Key, Keys, digest_of, new_key
-from service.engine import Manifest, Store, new_version
+from service.engine import Manifest, Store
 from service.server.supervisor import MIN_LIFE_TICKS, Supervisor, listen
 from service.server.worker import HANGS_AFTER_TICKS, STARTS_WITHIN_TICKS, WorkerProcess
 from service.settings import Settings
@@ -172,7 +172,8 @@ def service(store: Path, keys: Path) -> Iterator[Running]:
 
 def publish(store: Path) -> str:
     """Publish the files of the first version under another name."""
-    target, version = Store(store), new_version()
+    target = Store(store)
+    version = target.next_version()
     base = store / target.versions()[0]
     with target.writing(), target.staging(version) as staged:
         for path in base.iterdir():
