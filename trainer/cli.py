@@ -1,18 +1,16 @@
 """The command line: options to a config and a plan, errors to one line and an exit code."""
 
 import argparse
-import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import fields
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias, get_args
+from typing import get_args
 
-from service.engine import EngineError, Manifest, ModelError, NoModel, Store, StoreBusy, Weighting
+from service.engine import EngineError, Weighting
 from service.streams import check_output
+from trainer.arguments import Commands, add_models, add_without_locks, between
 from trainer.config import (
     FULL,
     HELP,
@@ -27,13 +25,12 @@ from trainer.config import (
     read_config,
 )
 from trainer.errors import BadConfig, NotPublished, TrainerError
+from trainer.versions import add_models_commands
 
 # The commands that train import their modules when they run, so that a rollback starts quickly.
 
 FAILED, NOT_PUBLISHED, INTERRUPTED = 1, 3, 130
 DEFAULT_TRIALS = 50
-
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     _add_tune(commands)
     _add_challenge(commands)
     models = commands.add_parser("models", help="list, show, verify, roll back and prune versions")
-    _add_models_commands(models.add_subparsers(dest="models_command", required=True, metavar="COMMAND"))
+    add_models_commands(models.add_subparsers(dest="models_command", required=True, metavar="COMMAND"))
     _add_synthesize(commands)
     return top
 
@@ -74,8 +71,8 @@ def parser() -> argparse.ArgumentParser:
 def _add_train(commands: Commands) -> None:
     train = commands.add_parser("train", help="read, fit, write, evaluate and publish; prints the version")
     _add_data(train)
-    _add_models(train)
-    _add_without_locks(train)
+    add_models(train)
+    add_without_locks(train)
     for flag, help_ in (
         ("--no-holdout", "train on all playlists and evaluate on none"),
         ("--no-baselines", "evaluate without the baselines"),
@@ -86,7 +83,7 @@ def _add_train(commands: Commands) -> None:
         train.add_argument(flag, action="store_true", help=help_)
     train.add_argument(
         "--tolerance",
-        type=_between(float, 0, 0.99),
+        type=between(float, 0, 0.99),
         default=TOLERANCE,
         metavar="SHARE",
         help="accepted relative fall of NDCG or R-precision (default: %(default)s)",
@@ -117,9 +114,9 @@ def _add_tune(commands: Commands) -> None:
         help="file of the trials (default: %(default)s)",
     )
     tune.add_argument(
-        "--trials", type=_between(int, 1, 10**6), metavar="N", help=f"trials in total (default: {DEFAULT_TRIALS})"
+        "--trials", type=between(int, 1, 10**6), metavar="N", help=f"trials in total (default: {DEFAULT_TRIALS})"
     )
-    tune.add_argument("--minutes", type=_between(float, 0.01, 10**6), metavar="M", help="minutes of this search")
+    tune.add_argument("--minutes", type=between(float, 0.01, 10**6), metavar="M", help="minutes of this search")
     tune.add_argument(
         "--grid",
         type=_grid,
@@ -137,32 +134,11 @@ def _add_challenge(commands: Commands) -> None:
     challenge.add_argument(
         "challenge_set", type=Path, metavar="CHALLENGE_SET", help="challenge_set.json, plain or gzipped"
     )
-    _add_models(challenge)
+    add_models(challenge)
     challenge.add_argument("--out", type=Path, required=True, metavar="FILE", help="the submission, a CSV file")
     challenge.add_argument("--team", default="Segue", help="for the submission's first line (default: %(default)s)")
     challenge.add_argument("--email", default="", help="for the submission's first line")
     challenge.set_defaults(run=_challenge)
-
-
-def _add_models_commands(commands: Commands) -> None:
-    for name, help_, run in (
-        ("list", "all versions in the order of publication, with quality, size and age", _list),
-        ("show", "the manifest of a version", _show),
-        ("verify", "compare every file of a version with its checksum", _verify),
-        ("rollback", "make an older version the current one", _rollback),
-        ("prune", "remove old versions; the current one stays", _prune),
-    ):
-        command = commands.add_parser(name, help=help_)
-        _add_models(command)
-        if name in ("rollback", "prune"):
-            _add_without_locks(command)
-        if name in ("show", "verify", "rollback"):
-            default = "the one before" if name == "rollback" else "the current one"
-            command.add_argument("version", nargs="?", metavar="VERSION", help=f"default: {default}")
-        if name == "prune":
-            keep = _between(int, 1, 10**6)
-            command.add_argument("--keep", type=keep, required=True, metavar="N", help="number of versions to keep")
-        command.set_defaults(run=run)
 
 
 def _add_synthesize(commands: Commands) -> None:
@@ -191,36 +167,24 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--max-odd",
-        type=_between(float, 0, 1),
+        type=between(float, 0, 1),
         default=MAX_ODD,
         metavar="SHARE",
         help="accepted share of odd records, which are passed over (default: %(default)s)",
     )
     command.add_argument(
         "--min-played",
-        type=_between(float, 0, 86_400),
+        type=between(float, 0, 86_400),
         default=MIN_PLAYED_S,
         metavar="SECONDS",
         help="length from which a listen counts, in histories that tell it (default: %(default)g)",
     )
     command.add_argument(
         "--min-played-pct",
-        type=_between(float, 0, 100),
+        type=between(float, 0, 100),
         default=MIN_PLAYED_PCT,
         metavar="PERCENT",
         help="share of a track from which a listen counts, in histories that tell it (default: %(default)g)",
-    )
-
-
-def _add_models(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--models", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
-
-
-def _add_without_locks(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--without-locks",
-        action="store_true",
-        help="accept a store on a file system without locks; run one command at a time",
     )
 
 
@@ -237,22 +201,6 @@ def _add_numbers(command: argparse.ArgumentParser) -> None:
             metavar="|".join(choices) if choices else "N",
             help=f"{help_} (full: {getattr(FULL, name)})",
         )
-
-
-def _between(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
-    """Return a converter of option values that accepts numbers from *low* to *high* only."""
-
-    def convert(text: str) -> float:
-        try:
-            number = kind(text)
-        except ValueError:
-            number = float("nan")
-        if not low <= number <= high:
-            whole = "whole " if kind is int else ""
-            raise argparse.ArgumentTypeError(f"{text!r} is not a {whole}number from {low:g} to {high:g}")
-        return number
-
-    return convert
 
 
 def _grid(text: str) -> tuple[str, list[float | str]]:
@@ -343,75 +291,6 @@ def _synthesize(options: argparse.Namespace) -> None:
         synthesize_listeners(options.out, options.listeners, options.seed)
     else:
         synthesize(options.out, options.playlists, options.seed)
-
-
-def _list(options: argparse.Namespace) -> None:
-    store = Store(options.models)
-    current = _current(store)
-    print(
-        f"  {'version (oldest first)':<28}{'playlists':>12}{'catalogue':>12}{'NDCG':>8}{'R-prec':>8}{'MiB':>8}  created"
-    )
-    for version in store.versions():
-        print(f"{'*' if version == current else ' '} {version:<28}{_details(store, version)}")
-    check_output()
-
-
-def _current(store: Store) -> str | None:
-    """Return the name of the current version; None if versions are there but none is current."""
-    try:
-        return store.current().name
-    except NoModel as reason:
-        if not store.versions():
-            raise
-        print(f"no version is current: {reason}, or choose one with: models rollback VERSION", file=sys.stderr)
-        return None
-
-
-def _details(store: Store, version: str) -> str:
-    try:
-        manifest = Manifest.read(store.version(version))
-    except ModelError as error:
-        return f"  {error}"
-    means = (f"{manifest.metrics[name]:.4f}" if manifest.metrics else "-" for name in ("ndcg", "r_precision"))
-    mib = sum(file["bytes"] for file in manifest.files.values()) >> 20
-    counts = f"{manifest.data['playlists']:>12,}{manifest.shape.tracks or manifest.shape.artists:>12,}"
-    return f"{counts}{''.join(f'{mean:>8}' for mean in means)}{mib:>8,}  {_age(manifest.created_at)}"
-
-
-def _age(created_at: str) -> str:
-    seconds = int((datetime.now(UTC) - datetime.fromisoformat(created_at)).total_seconds())
-    if seconds < 0:
-        return f"{created_at[:16]}, ahead of the clock"
-    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit} ago"
-    return f"{seconds} seconds ago"
-
-
-def _show(options: argparse.Namespace) -> None:
-    print(json.dumps(Manifest.read(Store(options.models).version(options.version)).content(), indent=2))
-    check_output()
-
-
-def _verify(options: argparse.Namespace) -> None:
-    directory = Store(options.models).version(options.version)
-    Manifest.read(directory).verify(directory)
-    print(f"{directory.name} is undamaged")
-
-
-def _rollback(options: argparse.Namespace) -> None:
-    store = Store(options.models, not options.without_locks)
-    directory = store.target(options.version)
-    Manifest.read(directory).verify(directory)
-    print(store.rollback(directory.name).name)
-
-
-def _prune(options: argparse.Namespace) -> None:
-    store = Store(options.models, not options.without_locks)
-    pruned = store.prune(options.keep)
-    with suppress(StoreBusy), store.writing():
-        pass  # removes what a killed run left; a run in progress does this itself
-    print("\n".join(pruned) or "nothing to remove")
 
 
 def _fail(reason: str) -> int:
