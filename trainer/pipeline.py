@@ -223,10 +223,17 @@ def _read(paths: Sequence[Path], reading: ReadOptions) -> Dataset:
 
 @contextmanager
 def _current(store: Store) -> Iterator[Recommender | None]:
-    """Open the published version; None if there is none that this release can open."""
+    """
+    Open the published version; None if there is none that this release can open.
+
+    Raises:
+        ModelError: it cannot be read now. Another version must not be published without a comparison for that.
+    """
     try:
         recommender = Recommender.open(store.current())
     except ModelError as error:
+        if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+            raise
         if not isinstance(error, NoModel) or store.pointer.exists():
             say(f"cold start without a comparison, as the published version cannot be opened: {error}")
         yield None

@@ -411,6 +411,23 @@ def test_a_current_version_that_cannot_be_opened_is_neither_begun_from_nor_rolle
     assert still_serves(store)
 
 
+@pytest.mark.parametrize("name", ["vectors.npy", "manifest.json", "catalogue.sqlite"])
+def test_while_the_current_version_cannot_be_read_no_other_is_published(
+    few: Path, store: Store, capsys: pytest.CaptureFixture[str], name: str
+):
+    current = store.current()
+    (current / name).rename(current / f"{name}.kept")
+    (current / name).symlink_to(current / name)  # opening it fails, also for root
+
+    assert train(few, store.root) == 1
+    assert f"{name} cannot be read: Too many levels of symbolic links" in error(capsys)
+
+    (current / f"{name}.kept").replace(current / name)
+    assert store.current() == current
+    assert train(few, store.root) == 0
+    assert "without a comparison" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("spoil", [spoil for spoil, _ in UNUSABLE])
 def test_from_a_current_version_that_cannot_be_opened_one_can_roll_back(
     store: Store, capsys: pytest.CaptureFixture[str], spoil: Callable[[Store], None]
