@@ -2,165 +2,26 @@
 
 import json
 import os
-import re
-import shutil
 import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from errno import EAGAIN
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors.multiprocess import SIGNALS
 
-from service.auth.keys import RIGHTS, Key, Keys, digest_of, new_key
 from service.engine import Manifest, Store
 from service.server.supervisor import MIN_LIFE_TICKS, Supervisor, listen
 from service.server.worker import HANGS_AFTER_TICKS, STARTS_WITHIN_TICKS, WorkerProcess
 from service.settings import Settings
-
-ROOT = Path(__file__).parents[3]
-PATIENCE_S = 30.0  # nothing here takes as long unless it is broken
-EVERY_S = 0.02
-ADMIN = new_key()
-
-
-def environment(**settings: Any) -> dict[str, str]:
-    """Our environment with *settings* and no other settings."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("SEGUE_", "PROMETHEUS_"))}
-    return ours | {f"SEGUE_{name.upper()}": str(value) for name, value in settings.items()}
-
-
-@dataclass
-class Running:
-    """A running service and its log."""
-
-    process: subprocess.Popen[str]
-    lines: list[str] = field(default_factory=list)
-    host: str = ""
-    port: int = 0
-
-    def listen(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line)
-
-    def logged(self, text: str) -> int:
-        """Return the number of log lines that contain *text*."""
-        return sum(text in line for line in self.lines)
-
-    def get(self, path: str, method: str = "GET") -> tuple[int, str]:
-        """Send a request over a connection of its own, which any worker may accept."""
-        connection = HTTPConnection(self.host, self.port, timeout=PATIENCE_S)
-        try:
-            connection.request(method, path, headers={"X-API-Key": ADMIN, "Connection": "close"})
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
-
-    def metrics(self) -> list[tuple[str, dict[str, str], float]]:
-        families = text_string_to_metric_families(self.get("/metrics")[1])
-        return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
-
-    def metric(self, name: str, **labels: str) -> float:
-        return sum(value for found, has, value in self.metrics() if found == name and labels.items() <= has.items())
-
-    def workers(self) -> list[int]:
-        """Return the process ids of the workers."""
-        return sorted(int(has["worker"]) for name, has, _ in self.metrics() if name == "segue_worker_memory_bytes")
-
-    def serving(self, version: str) -> int:
-        """Return the number of workers that serve *version*."""
-        return int(self.metric("segue_workers", version=version))
-
-
-def until(happens: Callable[[], object]) -> None:
-    """Wait until *happens* returns a true value."""
-    pause = threading.Event()
-    for _ in range(int(PATIENCE_S / EVERY_S)):
-        with suppress(OSError):  # a worker that dies closes its connections
-            if happens():
-                return
-        pause.wait(EVERY_S)
-    raise AssertionError("it did not happen")
-
-
-def is_alive(pid: int) -> bool:
-    """Return True if the process *pid* exists and is no zombie."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
-
-
-@contextmanager
-def running(store: Path, workers: int, mount: str = "", **settings: Any) -> Iterator[Running]:
-    """
-    Start a service on a free port, wait until it is ready, and kill the rest of it at the end.
-
-    Args:
-        mount: a shell command, which runs before it in a namespace of mounts of its own.
-    """
-    command = [sys.executable, "-m", "service"]
-    process = subprocess.Popen(
-        ["unshare", "-rm", "sh", "-c", f'{mount} && exec "$@"', "sh", *command] if mount else command,
-        env=environment(models=store, port=0, workers=workers, **settings),
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        process_group=0,
-    )
-    service = Running(process)
-    listener = threading.Thread(target=service.listen)
-    listener.start()
-    try:
-        until(lambda: service.logged("listening on") and service.logged("serving version") == workers)
-        found = re.search(r"listening on (\S+):(\d+)", "".join(service.lines))
-        assert found is not None
-        service.host, service.port = found[1], int(found[2])
-        until(lambda: mount or len(service.workers()) == workers)  # each writes its status after its log line
-        yield service
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        listener.join()
-        assert process.stderr is not None
-        process.stderr.close()
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key file with one key that has all rights."""
-    path = tmp_path_factory.mktemp("keys") / "keys.json"
-    key = Key(name="all", digest=digest_of(ADMIN), rights=RIGHTS, created_at=datetime(2026, 1, 31, tzinfo=UTC))
-    path.write_text(Keys(keys=(key,)).text())
-    return path
-
-
-@pytest.fixture(scope="module")
-def store(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that tests may publish to."""
-    found = tmp_path_factory.mktemp("supervisor") / "models"
-    version = Store(models).current()
-    (found / version.name).mkdir(parents=True)
-    for path in version.iterdir():
-        os.link(path, found / version.name / path.name)
-    (found / "CURRENT").write_text(version.name)
-    return found
+from tests.service.server.processes import ADMIN, PATIENCE_S, Running, is_alive, running, until
 
 
 @pytest.fixture(scope="module")
@@ -334,78 +195,6 @@ def test_workers_stop_when_their_supervisor_is_killed(store: Path, keys: Path):
         service.process.wait()
 
         until(lambda: not is_alive(worker))
-
-
-# Without room in memory
-
-
-def may_mount() -> bool:
-    try:
-        command = ["unshare", "-rm", "sh", "-c", "mount -t tmpfs tmpfs /dev/shm"]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-needs_mounts = pytest.mark.skipif(not may_mount(), reason="no namespaces of mounts here")
-
-
-def answers(service: Running) -> None:
-    """Send requests to both workers, each of which counts, and check that none is lost."""
-    for path in ("/search?q=love", "/model", "/health/ready", "/search?q=you", "/metrics") * 8:
-        assert service.get(path)[0] == 200, service.lines
-
-
-def kill_a_worker(service: Running) -> None:
-    children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
-    before = service.logged("serving version")
-    os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
-    until(lambda: service.logged("serving version") > before)
-
-
-@needs_mounts
-@pytest.mark.parametrize("size", ["4k", "64k"])
-def test_another_directory_is_used_if_memory_has_no_room(size: str, store: Path, keys: Path):
-    with running(store, 2, f"mount -t tmpfs -o size={size} tmpfs /dev/shm", keys=keys) as service:
-        answers(service)
-
-        until(lambda: len(service.workers()) == 2)
-        assert service.logged("/dev/shm has room for") == 1
-        assert service.logged("died") == 0
-
-
-@needs_mounts
-@pytest.mark.parametrize("size", ["4k", "64k", "400k"])
-def test_no_answer_is_lost_if_no_directory_has_room(size: str, store: Path, keys: Path, tmp_path: Path):
-    mount = " && ".join(f"mount -t tmpfs -o size={size} tmpfs {place}" for place in ("/dev/shm", tmp_path))
-    with running(store, 2, f"{mount} && export TMPDIR={tmp_path}", keys=keys) as service:
-        answers(service)
-        kill_a_worker(service)
-        answers(service)
-
-        until(lambda: service.logged("metrics of this process are lost"))
-        assert service.logged("No space left on device; make room there")
-        assert service.logged("died") == service.logged("died (-9)") == 1
-
-
-@needs_mounts
-@pytest.mark.parametrize("removed", [False, True])
-def test_no_answer_is_lost_if_the_directory_is_filled_or_removed_meanwhile(removed: bool, store: Path, keys: Path):
-    with running(store, 2, "mount -t tmpfs -o size=4m tmpfs /dev/shm", keys=keys) as service:
-        answers(service)
-        memory = Path(f"/proc/{service.process.pid}/root/dev/shm")
-        if removed:
-            shutil.rmtree(next(memory.glob("segue-*")))
-        else:
-            with suppress(OSError), (memory / "fill").open("wb", buffering=0) as file:
-                while file.write(bytes(4096)):
-                    pass
-        answers(service)
-        kill_a_worker(service)
-        answers(service)
-
-        assert service.logged("died") == service.logged("died (-9)") == 1
-        until(lambda: service.logged("metrics show an old status"))
 
 
 # The supervisor alone
