@@ -156,16 +156,12 @@ def whole_texts(floats: pl.Series, name: str) -> pl.Series:
 
 def _bare(column: pl.Series) -> pl.Series:
     """Return *column* without blanks around its texts; ids also without quotes and texts for missing values."""
-    distinct = column.unique()  # few texts are, so that the usual column costs little
-    return column if (distinct == _stripped(distinct)).all() else _stripped(column)
-
-
-def _stripped(column: pl.Series) -> pl.Series:
     is_id = column.name in IDS
     column = column.str.strip_chars()
     if is_id and column.str.starts_with('"').any():
         column = column.map_elements(bare_id, pl.String)
-    return column.set(column.is_in(MISSING if is_id else [NULL]), "")
+    missing = column.is_in(MISSING if is_id else [NULL])
+    return column.set(missing, "") if missing.any() else column
 
 
 def _are_floats(ids: pl.Series) -> bool:
