@@ -166,8 +166,8 @@ class Load:
         """
         self._least = least
         await asyncio.gather(*(self._connect(least) for _ in range(least)))
-        gaps = np.random.default_rng(0).exponential(1 / rate, max(1, round(rate * seconds)))
-        times = time.monotonic() + 0.01 + np.cumsum(gaps)
+        offsets = np.sort(np.random.default_rng(0).uniform(0, seconds, max(1, round(rate * seconds))))
+        times = time.monotonic() + 0.01 + offsets
         sent = 0
         while sent < len(times) and not self.stopped.is_set():
             due = int(np.searchsorted(times, time.monotonic(), "right"))
