@@ -103,7 +103,7 @@ MANY = st.tuples(st.randoms(use_true_random=False), st.floats(0, 1), st.floats(0
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(IDS | MANY, st.integers(1, 300))
 def test_an_answer_is_the_longest_answer_without_the_blocked_items(
     opened: Recommender, whole: dict[str, list[Any]], ids: set[str], k: int
