@@ -82,7 +82,7 @@ class Settings(BaseSettings):
         None, description="File of ids of tracks and artists, one a line, that are never returned."
     )
 
-    max_waiting: int = Field(5, ge=0, description="Maximum queue length per worker. Further requests get 503.")
+    max_waiting: int = Field(4, ge=0, description="Maximum queue length per worker. Further requests get 503.")
     max_wait_s: float = Field(1.0, gt=0, description="Seconds that a request may wait in the queue before it gets 503.")
     max_connections: int = Field(1000, ge=1, description="Connections per worker. Further ones are closed at once.")
     max_body_bytes: int = Field(1 << 20, ge=1, description="Maximum length of a request body.")
