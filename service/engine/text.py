@@ -81,13 +81,13 @@ class _Clear(dict[int, Any]):
         return code
 
 
-class _Separators(dict[int, Any]):
+class _Separators(dict[int, int | str]):
     """A translation table that keeps letters, marks, digits and pictographs and turns other characters into spaces."""
 
     def __missing__(self, code: int) -> int | str:
         category = unicodedata.category(chr(code))
         self[code] = code if category[0] in "LMN" or category == "So" else " "
-        return self[code]  # type: ignore[no-any-return]
+        return self[code]
 
 
 CLEAR, SEPARATORS = _Clear({**CONTROLS, **INVISIBLE, **ALIKE}), _Separators()

@@ -4,6 +4,7 @@ import logging
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict
@@ -24,45 +25,49 @@ class Counts(MmapedDict):
     Without room, the counts in the file freeze and the process goes on.
     """
 
+    _f: Any  # the library's file, and its map; None without room
+    _m: Any
+
     def __init__(self, filename: str):
         self._name = filename
-        self._f = self._m = None  # type: ignore[assignment]  # until the file has room
+        self._f = self._m = None
         try:
             _allocate(filename)
-            super().__init__(filename)  # type: ignore[no-untyped-call]
+            super().__init__(filename)
         except OSError as error:
             self._lose(error)
 
     def read_value(self, key: str) -> tuple[float, float]:
         """Return the value of *key* and its time."""
         try:
-            return NOTHING if self._m is None else super().read_value(key)  # type: ignore
+            value: tuple[float, float] = NOTHING if self._m is None else super().read_value(key)
         except OSError as error:
             self._lose(error)
             return NOTHING
+        return value
 
     def write_value(self, key: str, value: float, timestamp: float) -> None:
         """Write the *value* of *key*, if the file has room."""
         try:
             if self._m is not None:
-                super().write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
+                super().write_value(key, value, timestamp)
         except OSError as error:
             self._lose(error)
 
     def close(self) -> None:
         """Unmap and close the file."""
         if self._m is not None:
-            super().close()  # type: ignore[no-untyped-call]
+            super().close()
 
     def _init_value(self, key: str) -> None:
         if self._used + len(key.encode()) + ENTRY_BYTES > self._capacity:
             os.posix_fallocate(self._f.fileno(), 0, 2 * self._capacity)
-        super()._init_value(key)  # type: ignore[no-untyped-call]
+        super()._init_value(key)
 
     def _lose(self, error: OSError) -> None:
         if self._f is not None:
             self._f.close()
-        self._f = self._m = None  # type: ignore[assignment]
+        self._f = self._m = None
         if not _losses:
             _losses.append(f"{self._name}: {error.strerror}")
 

@@ -104,7 +104,7 @@ def describe_metrics(statuses: StatusDirectory) -> bytes:
     registry = REGISTRY
     if DIRECTORY in os.environ and Path(os.environ[DIRECTORY]).is_dir():
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types there
+        MultiProcessCollector(registry)
     return generate_latest(registry) + generate_latest(Workers(statuses))
 
 
@@ -112,7 +112,7 @@ def forget_worker(pid: int) -> None:
     """Remove the gauges of the worker *pid*, which has ended. Its counts remain."""
     if DIRECTORY in os.environ:
         with suppress(OSError):
-            mark_process_dead(pid)  # type: ignore[no-untyped-call]  # the library has no types there
+            mark_process_dead(pid)
 
 
 def private_bytes(pid: int) -> int | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.errors import BadInput
+from tests.trainer.sources.inputs import refusal
 from trainer.sources import Interactions, SourceArtist, read
 
 ANN, BEN = "a" * 40, "0123456789abcdef" * 2 + "01234567"
@@ -29,13 +29,6 @@ def rows(*paths: Path) -> list[tuple[str, str, str, float]]:
         for owner, row, count in zip(batch.owners, batch.rows, batch.counts.tolist(), strict=True):
             found.append((batch.playlist_ids[owner], *batch.artists[row], count))
     return found
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(BadInput) as refused:
-        list(read([path]))
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
 
 
 def many_lines(count: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.trainer.sources.inputs import a_zip, refusal
 from trainer.config import ReadOptions
 from trainer.errors import BadInput
 from trainer.sources import SourcePlaylist, SourceTrack, read
@@ -35,20 +36,6 @@ def a_slice(*pids: int) -> bytes:
 
 def ids(*paths: Path) -> list[str]:
     return [playlist.id for playlist in read(paths)]
-
-
-def a_zip(path: Path, members: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(BadInput) as refused:
-        list(read([path]))
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
 
 
 def test_tracks_come_with_and_without_artist_uri_and_album(tmp_path: Path):

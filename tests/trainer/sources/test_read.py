@@ -9,29 +9,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.trainer.sources.inputs import ids, refusal
 from trainer.config import ReadOptions
 from trainer.errors import BadInput
-from trainer.sources import Interactions, SourcePlaylist, read
+from trainer.sources import Interactions, read
 
 USER = "a" * 40
 SLICE = json.dumps({"playlists": [{"pid": 1, "name": "n", "tracks": [{"track_uri": "t:1"}]}]})
 PRETTY_SLICE = json.dumps(json.loads(SLICE), indent=1)
 CSV = "playlist_id,track_id\n5,t:2\n"
 LINES = '{"playlist_id": 6, "track_id": "t:3"}\n{"playlist_id": "7", "track_id": "t:3"}\n'
-
-
-def ids(*paths: Path) -> list[str]:
-    found: list[str] = []
-    for item in read(paths):
-        found += [item.id] if isinstance(item, SourcePlaylist) else item.playlist_ids
-    return found
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(BadInput) as refused:
-        list(read([path]))
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
 
 
 def test_inputs_of_different_formats_are_read_one_after_the_other(tmp_path: Path):

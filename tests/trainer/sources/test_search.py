@@ -9,15 +9,13 @@ import resource
 import stat
 import struct
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from trainer.errors import BadInput
-from trainer.sources import SourcePlaylist, read
+from tests.trainer.sources.inputs import a_zip, ids, refusal
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -41,27 +39,6 @@ def a_parquet(*playlists: str) -> bytes:
     file = io.BytesIO()
     pl.DataFrame({"user": playlists, "song": ["x"] * len(playlists)}).write_parquet(file)
     return file.getvalue()
-
-
-def a_zip(path: Path, members: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
-
-
-def ids(*paths: Path) -> list[str]:
-    found: list[str] = []
-    for item in read(paths):
-        found += [item.id] if isinstance(item, SourcePlaylist) else item.playlist_ids
-    return found
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(BadInput) as refused:
-        list(read([path]))
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
 
 
 # Links, and files given twice.

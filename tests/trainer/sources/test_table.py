@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.trainer.sources.inputs import refusal
 from trainer.config import ReadOptions
 from trainer.errors import BadInput
 from trainer.sources import Interactions, SourceArtist, SourceTrack, read
@@ -54,13 +55,6 @@ def pairs(path: Path, block_bytes: int = BLOCK_BYTES, **columns: str) -> list[tu
         for found in batches(path, block_bytes, **columns)
         for owner, row in zip(found.owners, found.rows, strict=True)
     ]
-
-
-def refusal(path: Path, block_bytes: int = BLOCK_BYTES, **columns: str) -> str:
-    with pytest.raises(BadInput) as refused:
-        list(read([path], ReadOptions(columns), block_bytes))
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
 
 
 def odd(path: Path, block_bytes: int = BLOCK_BYTES, **columns: str) -> list[str]:
