@@ -96,7 +96,7 @@ class Authorization:
             self._check_key(context, needed_right(context.route), scope["headers"])
             _check_request(scope, limit)
             dependant = getattr(context.route, "dependant", None)
-            if recommender_in_turn in _dependencies(dependant):  # a refusal after the body would cost five times
+            if recommender_in_turn in _dependencies(dependant):  # a refusal after the body costs far more
                 await self._state.admission.check()
         except Refused as refused:
             await refused.response()(scope, receive, send)
