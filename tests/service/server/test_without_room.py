@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -78,3 +79,16 @@ def test_no_answer_is_lost_if_the_directory_is_filled_or_removed_meanwhile(remov
 
         assert service.logged("died") == service.logged("died (-9)") == 1
         until(lambda: service.logged("metrics show an old status"))
+
+
+@needs_mounts
+def test_counts_that_outgrow_the_room_are_lost_and_the_process_goes_on(tmp_path: Path):
+    program = (
+        "from service.telemetry.counts import Counts; counts = Counts('counts.db'); "
+        "[counts.write_value(f'{n:0500}', 1.0, 0.0) for n in range(1000)]; print('alive')"
+    )
+    mount = f'mount -t tmpfs -o size=100k tmpfs {tmp_path} && cd {tmp_path} && exec "$@"'
+    command = ["unshare", "-rm", "sh", "-c", mount, "sh", sys.executable, "-c", program]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+
+    assert subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout == "alive\n"
