@@ -48,7 +48,7 @@ class ModelClosed(ModelError):
 
 
 class UnusableStore(ModelError):
-    """A store on a file system without locks, or in a path that is not UTF-8."""
+    """A store on a file system without locks, in a path that is not UTF-8, or with a named pipe as one of its files."""
 
 
 class StoreChanged(ModelError):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.errors import CorruptModel
-from service.files import describe_trouble
+from service.engine.errors import CorruptModel, ModelError
+from service.files import check_kind, describe_trouble
 
 
 @contextmanager
@@ -25,11 +25,31 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Raise the errors of the system as errors of the model: which file, the reason and the remedy."""
+    """
+    Raise the errors of the system as errors of the model: which file, the reason and the remedy.
+
+    Raises:
+        CorruptModel: *path* is no regular file, or an error of the system, which is then its cause, occurs inside.
+    """
     try:
+        check_file(path, CorruptModel, "train or publish again")
         yield
     except OSError as error:
         raise CorruptModel(describe_trouble(path, error)) from error
+
+
+def check_file(path: Path, refusal: type[ModelError], remedy: str) -> None:
+    """
+    Raise *refusal* if *path* is something else than a regular file: a named pipe, for example, waits for a writer.
+
+    Raises:
+        ModelError: the *refusal*, with the *remedy*.
+        OSError: the system does not tell.
+    """
+    try:
+        check_kind(path)
+    except ValueError as error:
+        raise refusal(f"{path} cannot be used: {error}; {remedy}") from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,13 +3,13 @@
 import fcntl
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import ENOLCK, ENOSYS, EOPNOTSUPP
 from functools import cache
 from pathlib import Path
 
 from service.engine.errors import UnusableStore
-from service.engine.files import naming
+from service.engine.files import check_file, naming
 
 NO_LOCKS = (ENOLCK, ENOSYS, EOPNOTSUPP)
 
@@ -28,9 +28,11 @@ def locked(path: Path, required: bool, flags: int = 0) -> Iterator[None]:
 
     Raises:
         BlockingIOError: another process holds the lock, and *flags* say not to wait.
-        UnusableStore: the file system has no locks, although one is *required*.
+        UnusableStore: *path* is no regular file, or the file system has no locks, although one is *required*.
         OSError: the file cannot be opened or locked.
     """
+    with suppress(FileNotFoundError):
+        check_file(path, UnusableStore, "remove it")
     with path.open("ab") as file:
         try:
             with naming(path):

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -107,9 +108,9 @@ class Manifest:
             UnsupportedFormat: this release does not read its format or does not know one of its parts.
         """
         path = directory / MANIFEST
+        if _is_missing(directory):
+            raise NoModel(f"{directory} does not exist; check the path, or train a model")
         with reading(path):
-            if not directory.is_dir():
-                raise NoModel(f"{directory} does not exist; check the path, or train a model")
             text = path.read_bytes()
         try:
             content = json.loads(text)
@@ -152,6 +153,15 @@ def describe_files(
     known = described or {}
     paths = [path for path in sorted(directory.iterdir()) if path.name != MANIFEST]
     return {path.name: known.get(path.name) or _describe_file(path) for path in paths}
+
+
+def _is_missing(directory: Path) -> bool:
+    with suppress(OSError):  # reading its manifest gives the reason of other errors
+        try:
+            directory.stat()
+        except FileNotFoundError:
+            return True
+    return False
 
 
 def _check_format(path: Path, format_version: int, parts: Sequence[str]) -> None:

@@ -25,11 +25,11 @@ from errno import ENOTDIR
 from pathlib import Path
 
 from service.engine.errors import NoModel, StoreBusy, StoreChanged, UnusableStore
-from service.engine.files import naming, write_text
+from service.engine.files import check_file, naming, write_text
 from service.engine.lease import in_use
 from service.engine.locks import locked
 from service.engine.manifest import MANIFEST
-from service.files import describe_trouble
+from service.files import describe_trouble, read_file
 
 CURRENT = "CURRENT"
 LOCK, POINTING = ".lock", ".pointing"
@@ -37,6 +37,8 @@ REFUSED = "refused"
 STAGING = ".staging-"
 TIME, TIME_LENGTH = "%Y%m%dT%H%M%S.%fZ", len("20261121T211155.204Z")
 REMOVALS = 100
+MAX_NAME_BYTES = 1 << 12
+NEW_POINTER = "remove it, then publish a version or roll back to one"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Store:
         """
         train = f"mount the disk that holds it, or publish one with: python -m trainer train DATA --models {self.root}"
         try:
-            name = self.pointer.read_text(encoding="utf-8").strip()
+            name = read_file(self.pointer, MAX_NAME_BYTES).decode().strip()
             is_there = self._holds(name)
         except FileNotFoundError:
             where = "holds no published version" if self.root.is_dir() else "does not exist"
@@ -76,6 +78,8 @@ class Store:
             raise NoModel(describe_trouble(self.pointer, error)) from error
         except UnicodeDecodeError as error:
             raise NoModel(f"{self.pointer} is not UTF-8: {error}; {train}") from None
+        except ValueError as error:
+            raise NoModel(f"{self.pointer} cannot be used: {error}; {NEW_POINTER}") from None
         if not is_there:
             raise NoModel(f"{self.pointer} names {name!r}, which is not a version in {self.root}; {train}")
         return self.root / name
@@ -177,7 +181,7 @@ class Store:
 
         Raises:
             StoreBusy: another process holds it.
-            UnusableStore: the file system has no locks, or the path is not UTF-8.
+            UnusableStore: the file system has no locks, one of its files is no regular one, or its path is not UTF-8.
             OSError: the store cannot be written to.
         """
         self._make_root()
@@ -243,6 +247,8 @@ class Store:
         """Hold the lock that protects the list of versions and the pointer."""
         if not self.root.is_dir():
             raise NoModel(f"{self.root} is not a directory; check the path, or train a model")
+        with contextlib.suppress(FileNotFoundError):
+            check_file(self.pointer, UnusableStore, NEW_POINTER)
         with locked(self.root / POINTING, self.needs_locks):
             yield
 

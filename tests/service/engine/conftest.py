@@ -1,5 +1,6 @@
 """Small versions of random vectors, written without a trainer."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,13 @@ NUMBERS = {
 }  # fmt: skip
 
 WriteWorld = Callable[..., Path]
+
+# Functions that make something else than a regular file. The directory comes first, as it makes nobody wait.
+IRREGULAR: dict[str, Callable[[Path], None]] = {
+    "directory": lambda path: path.mkdir(),
+    "named pipe": os.mkfifo,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+}
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.engine import Artifacts, CorruptModel, NoModel
+from service.engine import Artifacts, CorruptModel, Manifest, NoModel
+from tests.service.engine.conftest import IRREGULAR
 
 
 def test_arrays_are_mapped_not_read(version: Path):
@@ -43,6 +44,25 @@ def test_any_file_that_is_missing_or_cut_short_is_refused(version: Path):
         with pytest.raises(CorruptModel, match=path.name):
             Artifacts.open(version)
         path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", IRREGULAR)
+def test_a_directory_a_pipe_and_a_device_are_refused_in_place_of_any_file(kind: str, version: Path):
+    for path in sorted(version.iterdir()):
+        original = path.rename(version.with_name("original"))
+        IRREGULAR[kind](path)
+        with pytest.raises(CorruptModel, match=rf"{path.name} cannot be used: it is a {kind}, not a regular file"):
+            Artifacts.open(version)
+        (path.rmdir if path.is_dir() else path.unlink)()
+        original.rename(path)
+    Artifacts.open(version).close()
+
+
+def test_a_version_that_is_a_regular_file_is_called_that(tmp_path: Path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(CorruptModel, match=r"manifest\.json cannot be read: Not a directory; correct the path"):
+        Manifest.read(tmp_path / "file")
 
 
 def test_a_directory_that_does_not_exist_is_no_model(tmp_path: Path):

@@ -17,6 +17,7 @@ import pytest
 
 from service.engine import Artifacts, NoModel, Store, StoreBusy, UnusableStore
 from service.engine.manifest import MANIFEST
+from tests.service.engine.conftest import IRREGULAR
 
 NOON, DAY = datetime(2026, 11, 27, 12, tzinfo=UTC), timedelta(days=1)
 
@@ -64,6 +65,34 @@ def test_a_pointer_to_a_missing_version_is_no_model(tmp_path: Path, pointer: str
 
     with pytest.raises(NoModel):
         store.current()
+
+
+@pytest.mark.parametrize("kind", IRREGULAR)
+def test_a_pointer_that_is_no_regular_file_is_named_and_versions_stay_listed(kind: str, tmp_path: Path):
+    store = Store(tmp_path)
+    first = publish(store, "first")
+    store.pointer.unlink()
+    IRREGULAR[kind](store.pointer)
+    reason = rf"CURRENT cannot be used: it is a {kind}, not a regular file; remove it"
+
+    with pytest.raises(NoModel, match=reason):
+        store.current()
+    assert (store.versions(), store.stamp()) == ([first.name], ())
+    for change in (lambda: store.rollback(first.name), lambda: store.prune(1), lambda: store.writing().__enter__()):
+        with pytest.raises(UnusableStore, match=reason):
+            change()
+
+    (store.pointer.rmdir if store.pointer.is_dir() else store.pointer.unlink)()
+    assert store.rollback(first.name) == store.current() == first
+
+
+@pytest.mark.parametrize("kind", IRREGULAR)
+@pytest.mark.parametrize("lock", [".lock", ".pointing"])
+def test_a_lock_that_is_no_regular_file_is_named(kind: str, lock: str, tmp_path: Path):
+    IRREGULAR[kind](tmp_path / lock)
+
+    with pytest.raises(UnusableStore, match=rf"{lock} cannot be used: it is a {kind}.*remove it"):
+        Store(tmp_path).writing().__enter__()
 
 
 def test_a_stamp_changes_with_the_version_that_is_current_and_with_its_files(tmp_path: Path):
