@@ -50,7 +50,7 @@ class ReloadResponse(BaseModel):
 
     status: Status
     model: str | None
-    reason: str | None
+    reason: str | None = Field(description="Why it is not ready, or why the statuses of the workers may be old.")
     workers: list[WorkerAnswer] = Field(description="Status of each worker.")
 
 
@@ -102,7 +102,9 @@ async def reload(request: Request) -> Response:
         {"pid": pid, "status": each.status, "model": each.version}
         for pid, each in sorted(state.statuses.read().items())
     ]
-    return Answer({"status": status.status, "model": status.version, "reason": status.reason, "workers": workers})
+    unknown = state.reloader.unposted and f"the statuses of the workers may be old: {state.reloader.unposted}"
+    reason = "; ".join(filter(None, (status.reason, unknown))) or None
+    return Answer({"status": status.status, "model": status.version, "reason": reason, "workers": workers})
 
 
 @router.options("*", include_in_schema=False, dependencies=[needs(None)])

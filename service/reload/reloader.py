@@ -32,6 +32,7 @@ class Reloader:
     Attributes:
         keys: the keys that are accepted; None if the service needs no keys.
         stopping: True from the moment at which the worker is told to stop.
+        unposted: why the workers cannot write their statuses; None if this one can.
     """
 
     def __init__(self, settings: Settings, model: ServedModel, statuses: StatusDirectory):
@@ -44,7 +45,7 @@ class Reloader:
         self._polled = False
         self.keys: Keys | None = None
         self.stopping = False
-        self._is_posted = True
+        self.unposted: str | None = None
         if self._key_file is not None:
             self._key_file.poll()
             self._accept_keys(self._key_file)
@@ -100,7 +101,7 @@ class Reloader:
             await asyncio.sleep(WAIT_S)
 
     async def reload_all(self, max_s: float) -> None:
-        """Have all workers poll now, and wait for them for up to *max_s* seconds."""
+        """Have all workers poll now, and wait for up to *max_s* seconds, as long as they can write their statuses."""
         begun_s = time.monotonic()
         supervisor = parent_process()
         if supervisor is not None and supervisor.pid == os.getppid():  # and not a process that adopted this one
@@ -108,7 +109,7 @@ class Reloader:
         with suppress(TimeoutError):
             async with asyncio.timeout(max_s):
                 await asyncio.shield(self.poll(again=True))
-                while any(each.polled_s < begun_s for each in self._statuses.read().values()):
+                while self.unposted is None and any(each.polled_s < begun_s for each in self._statuses.read().values()):
                     await asyncio.sleep(WAIT_S)
 
     def stop(self) -> None:
@@ -143,13 +144,12 @@ class Reloader:
     def _write_status(self, polled_s: float) -> None:
         try:
             self._statuses.write(replace(self.status, polled_s=polled_s))
-            self._is_posted = True
+            self.unposted = None
         except OSError as error:  # requests are answered all the same
-            if self._is_posted:
-                text = "requests are answered, and metrics show an old status of this worker: %s: %s; %s"
-                remedy = "make room there, or name another directory in SEGUE_RUNTIME"
-                log.warning(text, error.filename, error.strerror, remedy)
-            self._is_posted = False
+            before, remedy = self.unposted, "make room there, or name another directory in SEGUE_RUNTIME"
+            self.unposted = f"{error.filename}: {error.strerror}; {remedy}"
+            if before is None:
+                log.warning("requests are answered, and metrics show an old status of this worker: %s", self.unposted)
 
     def _log(self, name: str, file: ReloadedFile[Any]) -> None:
         if not file.refusal:

@@ -42,7 +42,7 @@ class StatusDirectory:
 
     def write(self, status: WorkerStatus) -> None:
         """Write the status of this process."""
-        self._replace(self._path(os.getpid()), json.dumps(asdict(status)))
+        self._replace(self.path(os.getpid()), json.dumps(asdict(status)))
 
     def read(self) -> dict[int, WorkerStatus]:
         """Return the status of each worker by process id."""
@@ -66,9 +66,10 @@ class StatusDirectory:
     def remove(self, pid: int) -> None:
         """Remove the status of the worker *pid*, which has ended."""
         with suppress(OSError):
-            self._path(pid).unlink()
+            self.path(pid).unlink()
 
-    def _path(self, pid: int) -> Path:
+    def path(self, pid: int) -> Path:
+        """Return the status file of the worker *pid*."""
         return self._directory / f"{pid}.json"
 
     def _replace(self, path: Path, text: str) -> None:

@@ -293,6 +293,21 @@ def test_troubles_that_last_are_tried_at_growing_intervals_while_the_old_version
     asyncio.run(scene())
 
 
+def test_a_reload_does_not_wait_for_statuses_that_cannot_be_written_and_says_why(published: Path, service: Service):
+    status = service.state.statuses.path(os.getpid())
+    blocked = status.with_name(f"{status.name}.{os.getpid()}")  # the name under which a status is written first
+    blocked.mkdir()
+
+    service.on_the_loop(lambda: asyncio.wait_for(service.state.reloader.reload_all(SELDOM_S), 30))
+    answer = service.reload()
+    assert (answer["status"], answer["model"]) == ("ready", Store(published).current().name)
+    assert answer["reason"].startswith(f"the statuses of the workers may be old: {status}: Is a directory; make room")
+    assert service.ready()[0] == 200
+
+    blocked.rmdir()
+    assert service.reload()["reason"] is None
+
+
 @pytest.mark.parametrize("name", ["vectors.npy", "tracks.ann", "catalogue.sqlite", "manifest.json", "CURRENT"])
 def test_a_file_without_reach_is_named_with_the_true_reason_until_it_is_back(
     name: str, published: Path, service: Service
