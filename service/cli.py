@@ -2,12 +2,10 @@
 
 import argparse
 import os
-import re
 import sys
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_settings import SettingsError
 
 from service.auth.commands import add_keys_commands, run
 from service.files import may_pass
@@ -23,8 +21,6 @@ def main(arguments: list[str] | None = None) -> int:
         return run(options)
     try:
         settings = Settings()
-    except SettingsError as error:  # it names the field only
-        return _fail(_name_variables(str(error)))
     except ValidationError as error:
         return _fail(*map(_describe, error.errors()))
     return _serve(settings)
@@ -100,8 +96,6 @@ def _describe(fault: Any) -> str:
     text = fault["msg"].removeprefix("Value error, ")
     if not fault["loc"]:
         return str(text)
-    return f"SEGUE_{'_'.join(str(part) for part in fault['loc']).upper()} is {fault['input']!r}: {text}"
-
-
-def _name_variables(text: str) -> str:
-    return re.sub(r'field "(\w+)"', lambda found: f"SEGUE_{found[1].upper()}, which must be JSON,", text)
+    name, *entry = fault["loc"]
+    place = f"entry {entry[0] + 1} of " if entry else ""
+    return f"{place}SEGUE_{name.upper()} is {fault['input']!r}: {text}"

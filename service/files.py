@@ -8,12 +8,14 @@ from pathlib import Path
 MOUNT = "check the disk or the mount that holds it"
 RIGHTS = "let the user of the process read it"
 DESCRIPTORS = "raise the limit of open files (ulimit -n)"
-REMEDIES = {
-    errno.EACCES: RIGHTS,
-    errno.EPERM: RIGHTS,
+SHORTAGES = {
     errno.EMFILE: DESCRIPTORS,
     errno.ENFILE: "raise the system's limit of open files (fs.file-max)",
     errno.ENOMEM: "give the process more memory",
+}
+REMEDIES = SHORTAGES | {
+    errno.EACCES: RIGHTS,
+    errno.EPERM: RIGHTS,
     errno.ENOENT: "restore it, or mount the disk that holds it",
     errno.ENOTDIR: "correct the path",
     errno.ELOOP: "correct the link",

@@ -1,14 +1,18 @@
 """Settings of the process. Numbers that change an answer are in the manifest of the model."""
 
 import ipaddress
+import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, IPvAnyNetwork, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.files import printable
+
+BLANKS_AND_QUOTES = " \"'"
 
 
 def url_prefix(text: str) -> str:
@@ -24,6 +28,23 @@ def url_prefix(text: str) -> str:
     return prefix
 
 
+def json_list(value: Any) -> Any:
+    """
+    Return the JSON list in the text *value*; other values stay as they are.
+
+    Raises:
+        ValueError: it is another text. The message has the list that was probably meant.
+    """
+    if not isinstance(value, str):
+        return value
+    with suppress(ValueError):
+        if isinstance(found := json.loads(value), list):
+            return found
+    parts = re.sub(r"^\[(.*)\]$", r"\1", value.strip()).split(",")
+    meant = [entry for part in parts if (entry := part.strip(BLANKS_AND_QUOTES))]
+    raise ValueError(f"expected a JSON list, such as {json.dumps(meant)}")
+
+
 class Settings(BaseSettings):
     """Settings read from the environment, with the prefix `SEGUE_`; `docs/settings.md` lists them."""
 
@@ -35,7 +56,7 @@ class Settings(BaseSettings):
     root_path: Annotated[str, AfterValidator(url_prefix)] | None = Field(
         None, description="Prefix under which a proxy publishes the service, such as `/segue`."
     )
-    trusted_proxies: list[IPvAnyNetwork] = Field(
+    trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode, BeforeValidator(json_list)] = Field(
         [],
         description="Addresses and networks of proxies whose `X-Forwarded-Prefix` is believed, a JSON list such as "
         '`["10.0.0.0/8"]`.',
@@ -75,7 +96,7 @@ class Settings(BaseSettings):
     allow_anyone: bool = Field(
         False, description="Serve without keys on an address that is not loopback. Something else must authorize."
     )
-    cors_origins: list[str] = Field(
+    cors_origins: Annotated[list[str], NoDecode, BeforeValidator(json_list)] = Field(
         [], description='Origins whose pages may call the service, a JSON list such as `["https://example.org"]`.'
     )
     blocklist: Path | None = Field(

@@ -11,6 +11,7 @@ from multiprocessing import parent_process
 from typing import Any
 
 from service.auth.keys import BadKeys, Keys
+from service.files import SHORTAGES
 from service.reload.blocklist import BadBlocklist, read_blocklist
 from service.reload.files import ReloadedFile
 from service.reload.serving import ServedModel
@@ -22,6 +23,7 @@ log = logging.getLogger("segue")
 
 WAIT_S = 0.02
 RETRY_S = 1.0  # between two polls while a trouble may pass
+ROOM = "make room there, or name another directory in SEGUE_RUNTIME"
 ANSWERING = ("ready", "degraded")
 
 
@@ -146,7 +148,7 @@ class Reloader:
             self._statuses.write(replace(self.status, polled_s=polled_s))
             self.unposted = None
         except OSError as error:  # requests are answered all the same
-            before, remedy = self.unposted, "make room there, or name another directory in SEGUE_RUNTIME"
+            before, remedy = self.unposted, SHORTAGES.get(error.errno or 0, ROOM)
             self.unposted = f"{error.filename}: {error.strerror}; {remedy}"
             if before is None:
                 log.warning("requests are answered, and metrics show an old status of this worker: %s", self.unposted)

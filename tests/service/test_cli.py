@@ -49,10 +49,11 @@ def attempt(*missing: str, **settings: Any) -> tuple[int, list[str]]:
     [
         ({"workers": "none", "max_k": "0"}, ["SEGUE_WORKERS", "SEGUE_MAX_K"]),
         ({"cors_origins": "https://example.org"}, ["SEGUE_CORS_ORIGINS"]),
+        ({"trusted_proxies": '["::1", "proxy"]'}, ["entry 2 of SEGUE_TRUSTED_PROXIES is 'proxy': "]),
         ({"runtime": "/nowhere/at/all"}, ["/nowhere/at/all"]),
         ({"keys": "/nowhere/keys.json"}, ["/nowhere/keys.json"]),
     ],
-    ids=["numbers", "list", "runtime", "keys"],
+    ids=["numbers", "list", "entry", "runtime", "keys"],
 )
 def test_each_faulty_setting_is_named_in_one_line(settings: dict[str, str], named: list[str], tmp_path: Path):
     code, lines = attempt(models=tmp_path, port=0, **settings)

@@ -1,6 +1,8 @@
 """Settings come from the environment."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +48,28 @@ def test_no_time_is_without_end(value: str, monkeypatch: pytest.MonkeyPatch):
 
     with pytest.raises(ValidationError, match="finite number"):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("10.0.0.0/8", '["10.0.0.0/8"]'),
+        ("10.0.0.0/8, ::1", '["10.0.0.0/8", "::1"]'),
+        ("[10.0.0.0/8,::1]", '["10.0.0.0/8", "::1"]'),
+        ("['10.0.0.1']", '["10.0.0.1"]'),
+        ('"10.0.0.1"', '["10.0.0.1"]'),
+        (" ", "[]"),
+    ],
+)
+def test_a_text_that_is_no_json_list_is_refused_with_the_list_that_was_meant(
+    text: str, meant: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SEGUE_TRUSTED_PROXIES", text)
+    with pytest.raises(ValidationError, match=re.escape(f"expected a JSON list, such as {meant}")):
+        Settings()
+
+    monkeypatch.setenv("SEGUE_TRUSTED_PROXIES", meant)
+    assert len(Settings().trusted_proxies) == len(json.loads(meant))
 
 
 def test_a_setting_that_is_wrong_is_named_in_one_line():

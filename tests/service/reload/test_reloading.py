@@ -439,6 +439,23 @@ def test_a_poll_counts_from_its_begin(tmp_path: Path):
     assert statuses.read()[os.getpid()].polled_s <= model.polled_s[0]
 
 
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.EMFILE, "ulimit -n"), (errno.ENOSPC, "make room"), (errno.EROFS, "SEGUE_RUNTIME")]
+)
+def test_a_status_that_cannot_be_written_has_the_remedy_of_its_reason(number: int, remedy: str, tmp_path: Path):
+    class Full(StatusDirectory):
+        def write(self, status: WorkerStatus) -> None:
+            raise OSError(number, os.strerror(number), "/run/1.json")
+
+    model: Any = Model()
+    reloader = Reloader(Settings(), model, Full(tmp_path))
+    asyncio.run(reloader.poll())
+
+    assert reloader.unposted is not None
+    assert reloader.unposted.startswith(f"/run/1.json: {os.strerror(number)}; ")
+    assert remedy in reloader.unposted
+
+
 def test_a_worker_drains_although_it_cannot_write_its_status(tmp_path: Path):
     model: Any = Model()
     reloader = Reloader(Settings(), model, StatusDirectory(tmp_path / "workers"))
