@@ -1,5 +1,6 @@
 """The search for the best numbers for the data, by Optuna or over a grid."""
 
+import fcntl
 import hashlib
 import itertools
 import tempfile
@@ -171,8 +172,8 @@ def _open(
             storage=f"sqlite:///{path}", study_name=name, direction="maximize", load_if_exists=True
         )
     except SQLAlchemyError as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"{path} cannot be used for the trials: {reason}; choose another file with --study") from error
+        reason = _lock_failure(path) or f"{str(error).splitlines()[0]}; choose another file with --study"
+        raise BadInput(f"{path} cannot be used for the trials: {reason}") from error
     # A continued search must not repeat its random numbers.
     study.sampler = TPESampler(seed=config.seed + len(study.trials), multivariate=True)
     if grid:
@@ -181,6 +182,20 @@ def _open(
     elif not study.trials:  # start with the given numbers
         study.enqueue_trial({key: value for key, value in asdict(config).items() if key in space})
     return study
+
+
+def _lock_failure(path: Path) -> str | None:
+    """Return the reason and the remedy if *path* cannot be locked; SQLite calls that `database is locked`."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:  # another process holds the lock
+            return None
+        except OSError as error:
+            return f"it cannot be locked: {error.strerror}; choose a file on a disk with file locks with --study"
+    return None
 
 
 def _untried(study: optuna.Study, grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:

@@ -1,5 +1,9 @@
 """The search for the best numbers."""
 
+import os
+import sqlite3
+from contextlib import closing
+from errno import EAGAIN, ENOLCK
 from pathlib import Path
 
 import pytest
@@ -71,6 +75,33 @@ def test_a_file_that_is_no_study_is_refused_in_one_line(
 
     assert run(small_world, tmp_path, "--grid", "alpha=1") == 1
     assert "cannot be used for the trials" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (ENOLCK, "it cannot be locked: No locks available; "),
+        (EAGAIN, "(sqlite3.OperationalError) database is locked; "),
+    ],
+)
+def test_a_study_without_locks_is_told_from_one_that_another_process_holds(
+    number: int,
+    reason: str,
+    small_world: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def lockf(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.lockf", lockf)
+    with closing(sqlite3.connect(tmp_path / "study.sqlite")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+
+        assert run(small_world, tmp_path, "--grid", "alpha=1") == 1
+    said = capsys.readouterr().err
+    assert f"study.sqlite cannot be used for the trials: {reason}" in said
 
 
 @pytest.mark.parametrize(
