@@ -145,7 +145,7 @@ def _read_file(path: Path) -> bytes:
     except ValueError as error:
         raise _bad(path, str(error), "name the file that `keys create` wrote") from None
     except FileNotFoundError as error:
-        remedy = f"create a key with `python -m service keys create NAME --file {path}`"
+        remedy = f"mount the disk that holds it, or create a key: `python -m service keys create NAME --file {path}`"
         raise _bad(path, "there is no such file", remedy) from error
     except OSError as error:
         raise BadKeys(f"the key file {describe_trouble(path, error)}") from error

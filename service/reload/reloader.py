@@ -51,6 +51,8 @@ class Reloader:
         if self._key_file is not None:
             self._key_file.poll()
             self._accept_keys(self._key_file)
+            if self._key_file.refusal:
+                self._log("key file", self._key_file)
 
     @property
     def status(self) -> WorkerStatus:

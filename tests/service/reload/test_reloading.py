@@ -651,13 +651,17 @@ def test_with_an_empty_key_file_only_health_is_answered(keys: Path, service: Ser
     assert service.ready()[0] == 200
 
 
-def test_a_worker_that_starts_with_a_broken_key_file_refuses_requests_until_it_is_repaired(published: Path, keys: Path):
-    """It may replace a worker that died; if it could not start, all workers would be gone in the end."""
-    keys.write_text("{")
+@pytest.mark.parametrize("content", ["{", None])
+def test_a_worker_that_starts_without_a_readable_key_file_refuses_requests_until_it_is_there(
+    content: str | None, published: Path, keys: Path, caplog: pytest.LogCaptureFixture
+):
+    """Its disk may be mounted later. Or it replaces a worker: if it could not start, all would be gone in the end."""
+    keys.unlink() if content is None else keys.write_text(content)
     with serving(published, keys=keys, watch_interval_s=0.01) as service:
         status, answer = service.ready()
         assert status == 503
         assert str(keys) in json.dumps(answer)
+        assert f"no request is answered until the key file can be read: the key file {keys}" in caplog.text
         assert service.client.get("/model", headers={"X-API-Key": USE}).status_code == 401
         assert service.client.get("/model").status_code == 401
 
