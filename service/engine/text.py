@@ -65,6 +65,12 @@ UNSPACED = (
     "\U0001b000-\U0001b16f\U0001f000-\U0001fbff\U00020000-\U0003ffff"
 )
 RUN = re.compile(rf"[{UNSPACED}]+|[^\s{UNSPACED}]+")
+# Symbols that may be left out, as in don't, AC/DC and $uicideboy$.
+SYMBOL_IN_WORD = re.compile(r"[^\W_](?:[^\w\s]|_)+[^\W_]|\$")
+
+# Symbols that stand for letters: Ke$ha, A$AP, P!nk, Wh@t.
+LETTER_SYMBOLS = {"$": "s", "!": "i", "@": "a"}
+LETTER_SYMBOL = re.compile(r"\$(?=[^\W\d])|(?<=[^\W\d])\$|(?<=[^\W\d])[!@](?=[^\W\d])")
 UNSPACED_LETTER = re.compile(f"[{UNSPACED}]")
 
 
@@ -109,8 +115,7 @@ def fold(text: str) -> str:
 
 def normalize_title(title: str) -> str:
     """Return the words of *title*, folded, with a space between each two; of symbols alone, the folded symbols."""
-    folded = fold(title)
-    return " ".join(folded.translate(SEPARATORS).split()) or folded
+    return _words(fold(title))
 
 
 def title_terms(title: str) -> tuple[set[str], set[str]]:
@@ -136,18 +141,23 @@ def indexed_text(name: str) -> str:
     Return *name* as the search index holds it: its words in plain letters, with spaces between.
 
     A run of a script without spaces becomes its pairs of letters and its last letter: 東京事変 is 東京 京事 事変 変.
+    Words with symbols follow as people type them without: AC/DC is ac dc acdc, P!nk is p nk pnk pink.
     """
-    return " ".join(chain.from_iterable(map(_indexed_words, _runs(name))))
+    folded = fold(name)
+    runs = _runs(folded)
+    typed = dict.fromkeys(chain.from_iterable(map(_runs, _without_symbols(folded))))
+    return " ".join(chain.from_iterable(map(_indexed_words, (*runs, *(run for run in typed if run not in runs)))))
 
 
 def search_expression(text: str) -> str:
     """
     Return the FTS5 expression that finds the words of *text* in the search index, '' if it has none.
 
-    The last word may be unfinished if it has three letters or more, or one letter of a script without spaces.
+    Words with symbols are also found without them. The last word may be unfinished if it has three letters or more, or
+    one letter of a script without spaces.
     """
-    runs = _runs(text)
-    return " ".join(_phrase(run, at == len(runs)) for at, run in enumerate(runs, 1))
+    folded = fold(text)
+    return " OR ".join(dict.fromkeys(map(_all_words, (folded, *_without_symbols(folded)))))
 
 
 def _unescape(entity: re.Match[str]) -> str:
@@ -162,13 +172,35 @@ def _plain(folded: str) -> str:
     return unicodedata.normalize("NFC", bare).translate(LETTERS)
 
 
-def _runs(text: str) -> list[str]:
-    plain = _plain(normalize_title(text))
+def _words(folded: str) -> str:
+    return " ".join(folded.translate(SEPARATORS).split()) or folded
+
+
+def _without_symbols(folded: str) -> list[str]:
+    """Return *folded* without the symbols in its words, and with letters in place of some, if it has such symbols."""
+    if not SYMBOL_IN_WORD.search(folded):
+        return []
+    spelled = LETTER_SYMBOL.sub(lambda symbol: LETTER_SYMBOLS[symbol[0]], folded)
+    texts = (" ".join(_joined(word) or word for word in text.split()) for text in (folded, spelled))
+    return [text for text in dict.fromkeys(texts) if text != folded]
+
+
+def _joined(word: str) -> str:
+    return "".join(word.translate(SEPARATORS).split())
+
+
+def _runs(folded: str) -> list[str]:
+    plain = _plain(_words(folded))
     return plain.split() if plain.isascii() else RUN.findall(plain)
 
 
 def _indexed_words(run: str) -> list[str]:
     return [run[at : at + 2] for at in range(len(run))] if UNSPACED_LETTER.match(run) else [run]
+
+
+def _all_words(folded: str) -> str:
+    runs = _runs(folded)
+    return " ".join(_phrase(run, at == len(runs)) for at, run in enumerate(runs, 1))
 
 
 def _phrase(run: str, last: bool) -> str:
