@@ -164,11 +164,19 @@ def _editing(path: Path) -> Iterator[_KeysFile]:
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         # The directory, not the file: the file is a new one after each change.
-        fcntl.flock(directory, fcntl.LOCK_EX)
+        _lock(directory, path)
         yield _KeysFile(path, Keys.read(path) if path.exists() else Keys(keys=()))
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _lock(directory: int, path: Path) -> None:
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+    except OSError as error:
+        remedy = "change a copy on a disk with file locks, and copy it back"
+        raise KeysError(f"{path.parent} cannot be locked: {error.strerror}; {remedy}") from error
 
 
 # Errors do not repeat the input: it may be a key.

@@ -36,9 +36,7 @@ def runtime_directory(parent: Path | None, n_workers: int = 1) -> Iterator[Path]
     parents = _parents(parent)
     for each in parents:
         _remove_abandoned(each)
-    with tempfile.TemporaryDirectory(
-        prefix=PREFIX, dir=_roomy(parents, n_workers * WORKER_BYTES), ignore_cleanup_errors=True
-    ) as path:
+    with _created(parents, n_workers * WORKER_BYTES) as path:
         directory = Path(path)
         metrics = directory / "metrics"
         os.environ |= {"SEGUE_RUNTIME": path, "PROMETHEUS_MULTIPROC_DIR": str(metrics)}
@@ -55,6 +53,16 @@ def _parents(first: Path | None) -> list[Path]:
     with suppress(FileNotFoundError):  # there is none that is writable
         found.append(Path(tempfile.gettempdir()))
     return found
+
+
+def _created(parents: list[Path], n_bytes: int) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix=PREFIX, dir=_roomy(parents, n_bytes), ignore_cleanup_errors=True)
+    except OSError as error:
+        if error.filename is None:  # it gives the remedy
+            raise
+        failure = f"the runtime directory cannot be created: {error.filename}: {error.strerror}"
+        raise OSError(error.errno, f"{failure}; name another one in SEGUE_RUNTIME") from error
 
 
 def _roomy(parents: list[Path], n_bytes: int) -> Path:

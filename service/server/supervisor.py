@@ -1,10 +1,10 @@
 """The supervisor: holds the listening socket and keeps the workers alive. It does not load the model."""
 
 import logging
-import os
 import signal
 import socket
 import time
+from errno import EADDRNOTAVAIL
 from functools import partial
 from typing import Any
 
@@ -59,8 +59,10 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from error
+    except (OSError, UnicodeError) as error:  # the latter of names such as a..b
+        reason = str(getattr(error, "strerror", error)).partition(" (while")[0]
+        remedy = "choose another address in SEGUE_HOST or another port in SEGUE_PORT"
+        raise OSError(EADDRNOTAVAIL, f"cannot listen on {host}:{port}: {reason}; {remedy}") from error
     listener.setblocking(False)  # for all workers, which share this flag
     return listener
 

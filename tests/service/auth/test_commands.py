@@ -1,5 +1,6 @@
 """`python -m service keys`: create, list and revoke."""
 
+import errno
 import json
 import os
 import re
@@ -323,3 +324,20 @@ def test_the_command_imports_neither_the_server_nor_the_engine():
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert found.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_directory_without_locks_is_named_with_the_remedy(
+    number: int, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+
+    assert run("create", "web") == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"error: {file.parent} cannot be locked: {os.strerror(number)}; change a copy on a disk with"
+    )
+    assert not file.exists()
