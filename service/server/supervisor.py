@@ -59,7 +59,7 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except (OSError, UnicodeError) as error:  # the latter of names such as a..b
+    except (OSError, TypeError, UnicodeError) as error:  # the latter two of names such as ü..b
         reason = str(getattr(error, "strerror", error)).partition(" (while")[0]
         remedy = "choose another address in SEGUE_HOST or another port in SEGUE_PORT"
         raise OSError(EADDRNOTAVAIL, f"cannot listen on {host}:{port}: {reason}; {remedy}") from error

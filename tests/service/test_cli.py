@@ -55,7 +55,7 @@ def attempt(*missing: str, **settings: Any) -> tuple[int, list[str]]:
             ["/nowhere/at/all: No such file or directory; name another one in SEGUE_RUNTIME"],
         ),
         ({"runtime": __file__}, ["Not a directory; name another one in SEGUE_RUNTIME"]),
-        ({"host": "a..b", "allow_anyone": "true"}, ["cannot listen on a..b:0: "]),
+        ({"host": "ü..b", "allow_anyone": "true"}, ["cannot listen on ü..b:0: "]),
         (
             {"host": "192.0.2.1", "allow_anyone": "true"},
             ["Cannot assign requested address; choose another address in SEG"],
