@@ -326,6 +326,24 @@ def test_a_file_without_reach_is_named_with_the_true_reason_until_it_is_back(
     assert reloaded(service) == (200, {"status": "ready", "model": version.name})
 
 
+@pytest.mark.parametrize("name", ["vectors.npy", "tracks.ann", "catalogue.sqlite", "manifest.json", "CURRENT"])
+def test_a_pipe_in_place_of_a_file_is_named_at_once_and_the_old_version_serves(
+    name: str, published: Path, service: Service
+):
+    version = Store(published).current()
+    path = published / name if name == "CURRENT" else version / name
+    path.rename(path.with_suffix(".away"))
+    os.mkfifo(path)
+
+    _, ready = reloaded(service)
+    assert (ready["status"], ready["model"]) == ("degraded", version.name)
+    assert f"{path} cannot be used: it is a named pipe, not a regular file" in ready["reason"]
+    assert service.ask(k=1)["tracks"]
+    path.unlink()
+    path.with_suffix(".away").rename(path)
+    assert reloaded(service) == (200, {"status": "ready", "model": version.name})
+
+
 def test_after_an_unexpected_error_opening_is_tried_again_at_once_and_then_after_a_rest(
     published: Path, tmp_path: Path
 ):
