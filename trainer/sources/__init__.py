@@ -15,6 +15,7 @@ from trainer.progress import progress, say
 from trainer.sources.account import Account, Group, PassedOver, by_reason, group
 from trainer.sources.chunked_files import BLOCK_BYTES
 from trainer.sources.columns import check_roles
+from trainer.sources.names import artist_id, track_id
 from trainer.sources.search import Search
 from trainer.sources.source import Interactions, Source, SourceArtist, SourcePlaylist, SourceTrack
 
@@ -27,7 +28,9 @@ __all__ = [
     "SourceArtist",
     "SourcePlaylist",
     "SourceTrack",
+    "artist_id",
     "read",
+    "track_id",
 ]
 
 MOST_NAMED = 20
