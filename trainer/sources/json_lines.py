@@ -12,17 +12,18 @@ from trainer.sources.account import Account
 from trainer.sources.chunked_files import Chunks, Frames, Head, first_line, whole_lines
 from trainer.sources.columns import Columns, find_columns
 from trainer.sources.delimited import NOT_UTF8
+from trainer.sources.encodings import HALF_A_CHARACTER, REPLACEMENT
 from trainer.sources.rows import LARGEST_WHOLE
 from trainer.sources.source import NotData
 
 HEAD_LINES = 1000
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-# One half of a pair that stands for a letter, such as an emoji that was cut in two; it costs that letter.
-HALF_LETTER = re.compile(
+# The escape of one half of a pair that stands for a character.
+HALF_ESCAPED = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F][0-9a-fA-F])\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
-REPLACED = rb"\\ufffd"
+REPLACEMENT_ESCAPED = rb"\\ufffd"
 
 Cell = str | int | float | None
 
@@ -57,7 +58,9 @@ def find_keys(head: Head, given: Mapping[str, str]) -> Columns:
     for line in lines:
         with suppress(*MALFORMED):
             keys.update(
-                dict.fromkeys(msgspec.json.decode(HALF_LETTER.sub(REPLACED, line), type=dict[str, msgspec.Raw]))
+                dict.fromkeys(
+                    msgspec.json.decode(HALF_ESCAPED.sub(REPLACEMENT_ESCAPED, line), type=dict[str, msgspec.Raw])
+                )
             )
     if not keys:
         raise NotData(f"cannot read {head.path}: its first lines are not JSON objects. Write one object a line.")
@@ -89,13 +92,23 @@ def _sound_rows(block: bytes, decoder: Any, account: Account, numbers: list[int]
     rows = []
     lines = (line for line in block.split(b"\n") if line.strip())
     for number, line in enumerate(lines, account.records + 1):
+        place = f"data row {number:,}"
         try:
-            rows.append(decoder.decode(HALF_LETTER.sub(REPLACED, line)))
+            rows.append(_mended(line, decoder, account, place))
             numbers.append(number)
         except MALFORMED as error:
-            account.pass_over(_fault(error), f"data row {number:,}")
+            account.pass_over(_fault(error), place)
             account.records += 1
     return rows
+
+
+def _mended(line: bytes, decoder: Any, account: Account, place: str) -> Any:
+    """Decode *line*, which may have halves of characters."""
+    whole, n = HALF_ESCAPED.subn(REPLACEMENT_ESCAPED, line)
+    row = decoder.decode(whole)
+    if n and any(isinstance(cell, str) and REPLACEMENT in cell for cell in msgspec.structs.astuple(row)):
+        account.mend(HALF_A_CHARACTER, place)
+    return row
 
 
 def _fault(error: Exception) -> str:

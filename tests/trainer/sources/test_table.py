@@ -18,6 +18,7 @@ from tests.trainer.sources.inputs import refusal
 from trainer.config import ReadOptions
 from trainer.errors import BadInput
 from trainer.sources import Interactions, SourceArtist, SourceTrack, read
+from trainer.sources.account import Odd
 from trainer.sources.chunked_files import BLOCK_BYTES
 
 
@@ -625,6 +626,42 @@ def test_half_an_emoji_costs_that_letter_alone(tmp_path: Path, half: str):
 
     lost = "\ufffd" * half.count("u")
     assert batch(path).tracks[0].name == f"x{lost}y 👍"
+
+
+def mended(path: Path) -> dict[str, Odd]:
+    reading = read([path])
+    list(reading)
+    return reading.groups[0].account.mended
+
+
+@pytest.mark.parametrize("field", ["song_name", "title", "artist"])
+def test_half_an_emoji_in_json_lines_is_counted_with_its_first_places(tmp_path: Path, field: str):
+    half = f'{{"user":1,"song":2,"{field}":"x\\ud83d"}}\n'
+    path = a_file(tmp_path / "a.jsonl", f'{{"user":1,"song":2,"{field}":"x"}}\n' + half * 4)
+
+    assert mended(path) == {
+        "half a character, replaced": Odd(4, ["data row 2", "data row 3", "data row 4"]),
+    }
+
+
+@pytest.mark.parametrize("content", [r'"genre":"x\ud83d"', r'"song_name":"x \ud83d\udc4d"', r'"song_name":"�"'])
+def test_other_letters_and_unused_columns_are_not_counted_as_half(tmp_path: Path, content: str):
+    path = a_file(tmp_path / "a.jsonl", f'{{"user":1,"song":2,{content}}}\n')
+
+    assert mended(path) == {}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_half_an_emoji_in_utf16_is_replaced_and_counted(tmp_path: Path, encoding: str, name: str):
+    rows = {
+        "a.csv": "user,song,song_name\n1,2,x\ud83dy👍\n",
+        "a.jsonl": '{"user":1,"song":2,"song_name":"x\ud83dy👍"}\n',
+    }
+    path = a_file(tmp_path / name, (rows[name] * 2).encode(encoding, "surrogatepass"))
+
+    assert mended(path)["half a character, replaced"].n == 2
+    assert batch(path).tracks[0].name == "x\ufffdy👍"
 
 
 def test_fields_in_json_lines_may_be_null_or_missing_or_text_for_numbers(tmp_path: Path):
