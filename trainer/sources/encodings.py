@@ -13,6 +13,10 @@ SAMPLE_BYTES = 2000
 # One half of a pair that stands for a character, such as an emoji that was cut in two. It costs that character, which
 # is replaced and not left out: it may be in an id, which stays another one.
 HALF = re.compile(r"[\ud800-\udfff]")
+HALF_ESCAPED = re.compile(  # in JSON
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F][0-9a-fA-F])\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+REPLACEMENT_ESCAPED = rb"\\ufffd"
 HALF_A_CHARACTER, REPLACEMENT = "half a character, replaced", "\ufffd"
 
 

@@ -1,6 +1,5 @@
 """Tables as JSON lines: one object a row; keys without a role may hold anything."""
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -12,18 +11,12 @@ from trainer.sources.account import Account
 from trainer.sources.chunked_files import Chunks, Frames, Head, first_line, whole_lines
 from trainer.sources.columns import Columns, find_columns
 from trainer.sources.delimited import NOT_UTF8
-from trainer.sources.encodings import HALF_A_CHARACTER, REPLACEMENT
+from trainer.sources.encodings import HALF_A_CHARACTER, HALF_ESCAPED, REPLACEMENT, REPLACEMENT_ESCAPED
 from trainer.sources.rows import LARGEST_WHOLE
 from trainer.sources.source import NotData
 
 HEAD_LINES = 1000
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-# The escape of one half of a pair that stands for a character.
-HALF_ESCAPED = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F][0-9a-fA-F])\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-)
-REPLACEMENT_ESCAPED = rb"\\ufffd"
 
 Cell = str | int | float | None
 
