@@ -52,7 +52,11 @@ def find_tables(head: Head, options: ReadOptions) -> list[Source]:
 def _parquet_source(head: Head, options: ReadOptions) -> Source:
     columns = find_parquet_columns(head, options.columns)
     path, account = head.path, _account(columns, "table (Parquet)")  # a source that kept its head would keep a MiB
-    return table_source(path, lambda size: parquet_frames(path, columns, rows_in(size)), columns, account, options)
+
+    def frames(size: int) -> Frames:
+        return parquet_frames(path, columns, rows_in(size), account)
+
+    return table_source(path, frames, columns, account, options)
 
 
 def _json_source(head: Head, options: ReadOptions, encoding: str) -> Source:

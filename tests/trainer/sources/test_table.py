@@ -697,10 +697,39 @@ def test_fields_in_parquet_may_be_null(tmp_path: Path):
     assert found.titles == [""]
 
 
-def test_columns_of_lists_are_refused(tmp_path: Path):
-    said = refusal(a_parquet(tmp_path / "a.parquet", user=["u"], song=[["a", "b"]]))
+def test_each_element_of_a_list_is_a_row(tmp_path: Path):
+    path = a_parquet(tmp_path / "a.parquet", user=["u", "v"], song=[["a", "b"], ["b"]], plays=[[3.0, 2.0], [1.0]])
 
-    assert "its column 'song' holds List(String). Text or numbers are expected for the track." in said
+    for block_bytes in (1, BLOCK_BYTES):
+        assert pairs(path, block_bytes) == [("u", "a"), ("u", "b"), ("v", "b")]
+    found = batch(path).counts
+    assert found is not None
+    assert found.tolist() == [3, 2, 1]
+
+
+def test_columns_beside_lists_are_repeated_and_empty_lists_are_no_rows(tmp_path: Path):
+    songs = pl.Series([["a", "b"], None, [], ["c"]])
+    path = a_parquet(tmp_path / "a.parquet", playlist_id=[1, 2, 3, 4], title=["x", "y", "z", "w"], song_id=songs)
+
+    found = batch(path)
+
+    assert pairs(path) == [("1", "a"), ("1", "b"), ("4", "c")]
+    assert found.titles == ["x", "w"]
+
+
+def test_lists_of_different_lengths_are_passed_over(tmp_path: Path):
+    songs, plays = [["a", "b"], ["c"], ["d"]], [[1, 2], [3, 4], None]
+    path = a_parquet(tmp_path / "a.parquet", user=[1, 2, 3], song=songs, plays=plays)
+
+    assert pairs(path) == [("1", "a"), ("1", "b")]
+    assert "2 of 4 rows are odd, 2: lists of different lengths" in refusal(path)
+
+
+@pytest.mark.parametrize(("song", "held"), [([[["a"]]], "List(String)"), ([{"id": "a"}], "Struct({'id': String})")])
+def test_nested_values_are_refused(tmp_path: Path, song: list[Any], held: str):
+    said = refusal(a_parquet(tmp_path / "a.parquet", user=["u"], song=song))
+
+    assert f"its column 'song' holds {held}. Text or numbers are expected for the track." in said
 
 
 def test_a_count_that_is_a_date_is_refused(tmp_path: Path):
