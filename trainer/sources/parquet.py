@@ -84,6 +84,8 @@ def _elements(batch: pl.DataFrame, batch_rows: int, account: Account) -> Frames:
 
 
 def _text(column: pl.Series, name: str) -> pl.Series:
+    if column.dtype.is_integer():  # needs no cleaning as text does
+        return column
     if column.dtype.is_float():
         return whole_texts(column.fill_nan(None), name).fill_null("")
     return column.cast(pl.String).fill_null("")
