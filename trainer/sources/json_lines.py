@@ -62,7 +62,7 @@ def find_keys(head: Head, given: Mapping[str, str]) -> Columns:
 
 def json_frames(chunks: Chunks, keys: Mapping[str, str], name: str, account: Account) -> Frames:
     """
-    Yield the rows with the key for each role, as text; numbers become their text, so that 7 and "7" are one id.
+    Yield the rows with the key for each role, as text or whole numbers, so that 7 and "7" are one id.
 
     A line that is not an object, or holds something else than text and numbers for a role, is passed over.
     """
@@ -76,7 +76,7 @@ def json_frames(chunks: Chunks, keys: Mapping[str, str], name: str, account: Acc
             rows = decoder.decode_lines(block)
         except MALFORMED:
             rows = _sound_rows(block, decoder, account, numbers)
-        columns = {role: _texts([getattr(row, fields[key]) for row in rows]) for role, key in keys.items()}
+        columns = {role: _column([getattr(row, fields[key]) for row in rows]) for role, key in keys.items()}
         yield pl.DataFrame({**columns, "row": numbers} if numbers else columns), size
 
 
@@ -110,8 +110,13 @@ def _fault(error: Exception) -> str:
     return f"not a JSON object of text and numbers, {first_line(error).partition(' (byte')[0]}"
 
 
-def _texts(cells: list[Cell]) -> pl.Series:
-    if not set(map(type, cells)) <= {str}:
+def _column(cells: list[Cell]) -> pl.Series:
+    """Return *cells* as text, or as whole numbers if all are, which `bare` converts at once."""
+    types = set(map(type, cells))
+    if types <= {int, type(None)}:
+        with suppress(OverflowError, TypeError):
+            return pl.Series(cells, dtype=pl.Int64)
+    if not types <= {str}:
         cells = [cell if isinstance(cell, str) else _text(cell) for cell in cells]
     return pl.Series(cells, dtype=pl.String)
 

@@ -171,11 +171,19 @@ def bare(column: pl.Series) -> pl.Series:
     if column.dtype != pl.String:
         return column.cast(pl.String).fill_null("")
     is_id = column.name in IDS
-    column = column.str.strip_chars()
-    if is_id and column.str.starts_with('"').any():
-        column = column.map_elements(bare_id, pl.String)
+    if not _has_plain_ends(column):
+        column = column.str.strip_chars()
+        if is_id and column.str.starts_with('"').any():
+            column = column.map_elements(bare_id, pl.String)
     missing = column.is_in(MISSING if is_id else [NULL])
     return column.set(missing, "") if missing.any() else column
+
+
+def _has_plain_ends(texts: pl.Series) -> bool:
+    """Return True if all *texts* begin and end in ASCII characters other than blanks and quotes; quick, as most do."""
+    last = texts.str.tail(1)
+    plain = (texts >= "#") & (texts < "\x7f") & (last > " ") & (last < "\x7f")
+    return bool((plain | (texts == "")).all())
 
 
 def _are_floats(ids: pl.Series) -> bool:
