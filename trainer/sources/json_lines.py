@@ -70,14 +70,20 @@ def json_frames(chunks: Chunks, keys: Mapping[str, str], name: str, account: Acc
     typed: list[Any] = [(field, Cell, None) for field in fields.values()]
     row_type: Any = msgspec.defstruct("Row", typed, rename={field: key for key, field in fields.items()})
     decoder = msgspec.json.Decoder(row_type)
+    by_role = {role: fields[key] for role, key in keys.items()}
     for block, size in whole_lines(chunks, name):
-        numbers: list[int] = []
-        try:
-            rows = decoder.decode_lines(block)
-        except MALFORMED:
-            rows = _sound_rows(block, decoder, account, numbers)
-        columns = {role: _column([getattr(row, fields[key]) for row in rows]) for role, key in keys.items()}
-        yield pl.DataFrame({**columns, "row": numbers} if numbers else columns), size
+        yield _frame(block, decoder, by_role, account), size
+
+
+def _frame(block: bytes, decoder: Any, fields: Mapping[str, str], account: Account) -> pl.DataFrame:
+    """Return the rows in *block* with the field for each role."""
+    numbers: list[int] = []
+    try:
+        rows = decoder.decode_lines(block)
+    except MALFORMED:
+        rows = _sound_rows(block, decoder, account, numbers)
+    columns = {role: _column([getattr(row, field) for row in rows]) for role, field in fields.items()}
+    return pl.DataFrame({**columns, "row": numbers} if numbers else columns)
 
 
 def _sound_rows(block: bytes, decoder: Any, account: Account, numbers: list[int]) -> list[Any]:
