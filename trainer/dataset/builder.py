@@ -121,8 +121,14 @@ class _Builder:
         return row
 
     def _artist_row(self, artist: SourceArtist) -> int:
-        id_ = artist_id(artist.name) if artist.id == artist.name else artist.id
-        row = self._artists.setdefault(id_, len(self._artists))
+        row = self._artists.get(artist.id, -1)  # most are known
+        return row if row >= 0 else self._new_artist_row(artist)
+
+    def _new_artist_row(self, artist: SourceArtist) -> int:
+        if artist.id == artist.name:
+            name = artist_id(artist.name)
+            artist = SourceArtist(name, name)
+        row = self._artists.setdefault(artist.id, len(self._artists))
         if row == len(self._artist_names):
             self._artist_names.append(artist.name or artist.id)
         return row

@@ -73,6 +73,7 @@ class Dataset:
         repeated_ids: the number of playlists that have the id of an earlier one.
         repeated_playlists: the number of playlists that were skipped as they repeat an earlier one in all respects.
         joined_tracks: the number of tracks without an id that are the one of the same artist and name with an id.
+        joined_artists: the number of artists without an id that are the one of the same name with an id.
         inputs: how the inputs were understood.
         passed_over: the files that were not read.
     """
@@ -87,6 +88,7 @@ class Dataset:
     repeated_ids: int = 0
     repeated_playlists: int = 0
     joined_tracks: int = 0
+    joined_artists: int = 0
     inputs: Sequence[Group] = ()
     passed_over: Sequence[PassedOver] = ()
 
@@ -164,6 +166,7 @@ class Dataset:
             "understood": [group.content() for group in self.inputs],
             "passed_over": [asdict(files) for files in self.passed_over],
             "joined_tracks": self.joined_tracks,
+            "joined_artists": self.joined_artists,
         }
 
     def select(self, chosen: Bools) -> "Dataset":

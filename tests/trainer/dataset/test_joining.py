@@ -96,6 +96,45 @@ def test_plays_of_both_are_added_up():
     assert dataset.tracks.counts.tolist() == [5, 1]
 
 
+@pytest.mark.parametrize("name", ["Björk", "BJÖRK", "Bjo\u0308rk"])
+def test_an_artist_without_an_id_is_the_one_of_that_name_with_an_id(name: str):
+    hunter = SourceTrack("t:hunter", "Hunter", name, name)
+    heard = Interactions(
+        ["u"],
+        [""],
+        [],
+        [SourceArtist(name, name), SourceArtist("uri:bjork", "Björk")],
+        *np.array([[0, 0], [0, 1]], np.int32),
+        np.array([2, 3], np.float32),
+        None,
+        0,
+    )
+
+    dataset = build_dataset([SourcePlaylist("1", "", [hunter, JOGA]), heard])
+
+    assert dataset.vocabulary.artist_ids == ["uri:bjork"]
+    assert dataset.vocabulary.track_artists.tolist() == [0, 0]
+    assert dataset.artists.counts is not None
+    assert dataset.artists.counts.tolist() == [5]
+    assert (dataset.joined_tracks, dataset.joined_artists) == (0, 1)
+
+
+def test_artists_of_one_name_with_ids_stay_two_and_a_named_one_is_the_more_frequent():
+    tracks = [
+        SourceTrack(f"t:{row}", str(row), artist, "Nirvana") for row, artist in enumerate(["us", "uk", "Nirvana"])
+    ]
+
+    dataset = build_dataset([SourcePlaylist("1", "", tracks), SourcePlaylist("2", "", tracks[1:2])])
+
+    assert [dataset.vocabulary.track(row).artist_id for row in range(3)] == ["us", "uk", "uk"]
+
+
+def test_a_track_without_an_artist_stays_so():
+    dataset = build_dataset([SourcePlaylist("1", "", [SourceTrack("t", "Hum", "", ""), JOGA, named("Björk", "Jóga")])])
+
+    assert dataset.vocabulary.track_artists.tolist() == [-1, 0]
+
+
 def test_artists_who_are_listened_to_keep_their_rows():
     of_artists = Interactions(["v"], [""], [], [SourceArtist("a", "A")], *np.zeros((2, 1), np.int32), None, None, 0)
 
