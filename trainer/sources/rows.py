@@ -221,8 +221,10 @@ def _with_numbers(frame: pl.DataFrame) -> pl.DataFrame:
     numbers = []
     for role in NUMBERS:
         if role in frame.columns:
-            column = frame[role].str.strip_chars() if frame[role].dtype == pl.String else frame[role]
-            numbers.append(column.cast(pl.Float64, strict=False).fill_null(float("nan")))
+            column = frame[role].cast(pl.Float64, strict=False)
+            if column.null_count() and frame[role].dtype == pl.String:  # perhaps for the blanks around a number
+                column = frame[role].str.strip_chars().cast(pl.Float64, strict=False)
+            numbers.append(column.fill_null(float("nan")))
     frame = frame.with_columns(numbers)
     if "position" not in frame.columns:
         return frame
