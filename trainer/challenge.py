@@ -11,7 +11,7 @@ from trainer.dataset import Dataset
 from trainer.errors import BadInput
 from trainer.evaluation.tasks import UNKNOWN, Task
 from trainer.sources import SourceTrack, mpd
-from trainer.sources.account import Account, group
+from trainer.sources.account import Account, check, group
 
 
 def write_challenge(directory: Path, dataset: Dataset, tasks: Sequence[Task], answers: Sequence[Sequence[str]]) -> None:
@@ -58,8 +58,7 @@ def read_challenge(path: Path) -> tuple[list[int], list[Task]]:
     """
     account = Account("challenge set", unit="tracks")
     found = mpd.read_slice(path, account)
-    for understood in group(str(path), [(str(path), account)]):
-        understood.check(0)  # a submission answers all of them
+    check(str(path), group(str(path), [(str(path), account)]), 0)  # a submission answers all of them
     tasks = [Task(index, UNKNOWN, playlist.title, playlist.tracks) for index, playlist in enumerate(found)]
     try:
         return [int(playlist.id) for playlist in found], tasks

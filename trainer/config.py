@@ -34,7 +34,7 @@ class ReadOptions:
 
     Attributes:
         columns: in tables, the column for a role (see `columns.NAMES`); other roles are found by name.
-        max_odd: share of the records of an input that may be odd, 0 to 1. Odd records are passed over.
+        max_odd: share of odd records, which are passed over, in an input, a file or a directory, from 0 to 1.
         min_played_s: seconds from which a listen counts, in histories that tell its length.
         min_played_pct: percent of a track from which a listen counts, in histories that tell it.
     """

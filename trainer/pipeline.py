@@ -212,6 +212,10 @@ def _read(paths: Sequence[Path], reading: ReadOptions) -> Dataset:
         f"{len(dataset):,} {'listeners' if dataset.listening else 'playlists'}, {len(vocabulary.track_ids):,} tracks, "
         f"{len(vocabulary.artist_ids):,} artists, {dataset.entries:,} distinct entries"
     )
+    if dataset.joined_tracks:
+        say(f"joined {dataset.joined_tracks:,} tracks without an id to the track of the same artist and name")
+    if dataset.joined_artists:
+        say(f"joined {dataset.joined_artists:,} artists without an id to the artist of the same name")
     if dataset.empty_playlists:
         say(f"skipped {dataset.empty_playlists:,} playlists without tracks")
     if dataset.repeated_playlists:

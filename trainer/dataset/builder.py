@@ -3,17 +3,15 @@
 import hashlib
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.engine import Ragged
 from trainer.dataset.dataset import Dataset, Vocabulary
+from trainer.dataset.entries import Entries, ragged
+from trainer.dataset.joining import join_named
 from trainer.errors import NothingToLearn
-from trainer.sources import Interactions, SourceArtist, SourcePlaylist, SourceTrack
-
-Ints = NDArray[np.int32]
+from trainer.sources import Interactions, SourceArtist, SourcePlaylist, SourceTrack, artist_id
 
 
 def build_dataset(parts: Iterable[SourcePlaylist | Interactions]) -> Dataset:
@@ -22,7 +20,8 @@ def build_dataset(parts: Iterable[SourcePlaylist | Interactions]) -> Dataset:
 
     A track counts once in a playlist. Its name and artist are the first ones that were read. Counts of one item in one
     playlist are added up. Rows of any table with the same playlist id form one playlist. Whole playlists with the same
-    id stay separate; one that has the title and tracks of the other too is a repeat and counts once.
+    id stay separate; one that has the title and tracks of the other too is a repeat and counts once. A track without an
+    id joins the one of the same artist and name that has an id.
 
     Raises:
         NothingToLearn: no playlist has a track or an artist.
@@ -33,24 +32,7 @@ def build_dataset(parts: Iterable[SourcePlaylist | Interactions]) -> Dataset:
             builder.add_playlist(part)
         else:
             builder.add_interactions(part)
-    return builder.dataset()
-
-
-@dataclass
-class _Entries:
-    """
-    Entries of tables, either tracks or artists, in the order of reading.
-
-    Attributes:
-        owners, rows: int32, shape (n_entries,). The playlist and the track or artist of each entry.
-        counts: float32, shape (n_entries,). None if the table has no counts.
-        positions: float64, shape (n_entries,). None if the table has no positions.
-    """
-
-    owners: Ints
-    rows: Ints
-    counts: NDArray[np.float32] | None
-    positions: NDArray[np.float64] | None
+    return join_named(builder.dataset())
 
 
 class _Builder:
@@ -59,8 +41,8 @@ class _Builder:
         self._titles: list[str] = []
         self._table_playlists: dict[str, int] = {}
         self._owners, self._rows = array("i"), array("i")  # of whole playlists
-        self._track_entries: list[_Entries] = []
-        self._artist_entries: list[_Entries] = []
+        self._track_entries: list[Entries] = []
+        self._artist_entries: list[Entries] = []
         self._tracks: dict[str, int] = {}
         self._track_names: list[str] = []
         self._track_artists = array("i")
@@ -91,7 +73,7 @@ class _Builder:
         else:
             items, entries = [self._artist_row(artist) for artist in batch.artists], self._artist_entries
         found = np.array(owners, np.int32)[batch.owners], np.array(items, np.int32)[batch.rows]
-        entries.append(_Entries(*found, batch.counts, batch.positions))
+        entries.append(Entries(*found, batch.counts, batch.positions))
 
     def dataset(self) -> Dataset:
         if not self._ids:
@@ -99,8 +81,8 @@ class _Builder:
             raise NothingToLearn(f"the data contain no playlist with tracks{skipped}")
         held = np.array(self._owners, np.int32), np.array(self._rows, np.int32)
         nothing = np.empty(0, np.int32), np.empty(0, np.int32)
-        tracks = _ragged(len(self._ids), len(self._tracks), held, self._track_entries)
-        artists = _ragged(len(self._ids), len(self._artists), nothing, self._artist_entries)
+        tracks = ragged(len(self._ids), len(self._tracks), held, self._track_entries)
+        artists = ragged(len(self._ids), len(self._artists), nothing, self._artist_entries)
         vocabulary = Vocabulary(
             list(self._tracks),
             self._track_names,
@@ -139,56 +121,17 @@ class _Builder:
         return row
 
     def _artist_row(self, artist: SourceArtist) -> int:
+        row = self._artists.get(artist.id, -1)  # most are known
+        return row if row >= 0 else self._new_artist_row(artist)
+
+    def _new_artist_row(self, artist: SourceArtist) -> int:
+        if artist.id == artist.name:
+            name = artist_id(artist.name)
+            artist = SourceArtist(name, name)
         row = self._artists.setdefault(artist.id, len(self._artists))
         if row == len(self._artist_names):
             self._artist_names.append(artist.name or artist.id)
         return row
-
-
-def _ragged(n_playlists: int, n_items: int, held: tuple[Ints, Ints], tables: Sequence[_Entries]) -> Ragged:
-    """Join the rows *held* by whole playlists with those of *tables*, by playlist."""
-    owners, rows = held
-    counts = None
-    if tables:
-        merged = _merge(n_items, tables)
-        if merged.counts is not None:
-            counts = np.concatenate((np.ones(len(rows), np.float32), merged.counts))
-        owners, rows = np.concatenate((owners, merged.owners)), np.concatenate((rows, merged.rows))
-        order = np.argsort(owners, kind="stable")
-        owners, rows, counts = owners[order], rows[order], None if counts is None else counts[order]
-    lengths = np.bincount(owners, minlength=n_playlists)
-    return Ragged(np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))), rows, counts)
-
-
-def _merge(n_items: int, tables: Sequence[_Entries]) -> _Entries:
-    """Join *tables* so that each playlist has each item once: at its first position, with its counts added up."""
-    lengths = [len(table.rows) for table in tables]
-    owners, rows = (
-        np.concatenate(parts) for parts in zip(*((table.owners, table.rows) for table in tables), strict=True)
-    )
-    counts = _optional([table.counts for table in tables], lengths, 1)
-    positions = _optional([table.positions for table in tables], lengths, np.inf)
-    keys = owners.astype(np.int64) * n_items + rows
-    order = np.argsort(keys, kind="stable") if positions is None else np.lexsort((positions, keys))
-    keys = keys[order]
-    firsts = np.flatnonzero(np.diff(keys, prepend=-1))
-    del keys  # there may be tens of millions of rows
-    summed = None if counts is None else np.add.reduceat(counts[order], firsts, dtype=np.float64)
-    kept = order[firsts]
-    del order
-    by_place = np.argsort(kept) if positions is None else np.lexsort((kept, positions[kept]))
-    found = None if summed is None else summed[by_place].astype(np.float32)
-    return _Entries(owners[kept[by_place]], rows[kept[by_place]], found, None)
-
-
-def _optional(
-    columns: Sequence[NDArray[np.floating] | None], lengths: Sequence[int], default: float
-) -> NDArray[np.floating] | None:
-    """Concatenate the *columns* of several tables; a missing one is filled with *default*, None if all are missing."""
-    if all(column is None for column in columns):
-        return None
-    filled = zip(columns, lengths, strict=True)
-    return np.concatenate([np.full(n, default) if column is None else column for column, n in filled])
 
 
 def _fingerprint(

@@ -72,6 +72,8 @@ class Dataset:
         empty_playlists: the number of playlists that were skipped because they have no tracks.
         repeated_ids: the number of playlists that have the id of an earlier one.
         repeated_playlists: the number of playlists that were skipped as they repeat an earlier one in all respects.
+        joined_tracks: the number of tracks without an id that are the one of the same artist and name with an id.
+        joined_artists: the number of artists without an id that are the one of the same name with an id.
         inputs: how the inputs were understood.
         passed_over: the files that were not read.
     """
@@ -85,6 +87,8 @@ class Dataset:
     empty_playlists: int = 0
     repeated_ids: int = 0
     repeated_playlists: int = 0
+    joined_tracks: int = 0
+    joined_artists: int = 0
     inputs: Sequence[Group] = ()
     passed_over: Sequence[PassedOver] = ()
 
@@ -161,13 +165,15 @@ class Dataset:
         return {
             "understood": [group.content() for group in self.inputs],
             "passed_over": [asdict(files) for files in self.passed_over],
+            "joined_tracks": self.joined_tracks,
+            "joined_artists": self.joined_artists,
         }
 
     def select(self, chosen: Bools) -> "Dataset":
         """Return the *chosen* playlists, with a vocabulary of their own tracks and artists."""
         indexes = np.flatnonzero(chosen).tolist()
         tracks, artists = self.tracks.select(chosen), self.artists.select(chosen)
-        vocabulary, new_tracks, new_artists = _compact(self.vocabulary, tracks.rows, artists.rows)
+        vocabulary, new_tracks, new_artists = compact(self.vocabulary, tracks.rows, artists.rows)
         return Dataset(
             [self.playlist_ids[index] for index in indexes],
             [self.titles[index] for index in indexes],
@@ -193,7 +199,7 @@ def _median(counts: NDArray[np.float32] | None) -> float:
     return 1.0 if counts is None or not len(counts) else float(np.median(counts))
 
 
-def _compact(
+def compact(
     vocabulary: Vocabulary, tracks: NDArray[np.integer[Any]], artists: NDArray[np.integer[Any]]
 ) -> tuple[Vocabulary, Ints, Ints]:
     """Reduce *vocabulary* to the given rows of *tracks* and *artists*; also return the new row of each old one."""

@@ -12,9 +12,10 @@ from typing import Any
 from trainer.config import DEFAULTS, ReadOptions
 from trainer.errors import BadInput
 from trainer.progress import progress, say
-from trainer.sources.account import Account, Group, PassedOver, by_reason, group
+from trainer.sources.account import Account, Group, PassedOver, by_reason, check, group
 from trainer.sources.chunked_files import BLOCK_BYTES
 from trainer.sources.columns import check_roles
+from trainer.sources.names import artist_id, track_id
 from trainer.sources.search import Search
 from trainer.sources.source import Interactions, Source, SourceArtist, SourcePlaylist, SourceTrack
 
@@ -27,7 +28,9 @@ __all__ = [
     "SourceArtist",
     "SourcePlaylist",
     "SourceTrack",
+    "artist_id",
     "read",
+    "track_id",
 ]
 
 MOST_NAMED = 20
@@ -81,11 +84,13 @@ class Reading:
         self._account()  # not before the bar is closed
 
     def _account(self) -> None:
-        for path, found in self.inputs:
-            self.groups += group(path, [(source.name, source.account) for source in found])
+        inputs = [
+            (path, group(path, [(source.name, source.account) for source in found])) for path, found in self.inputs
+        ]
+        self.groups += [understood for _, groups in inputs for understood in groups]
         say("\n".join([*self._group_lines(), *self._passed_lines()]))
-        for understood in self.groups:
-            understood.check(self.options.max_odd)
+        for path, groups in inputs:
+            check(path, groups, self.options.max_odd)
 
     def _group_lines(self) -> Iterator[str]:
         for understood in self.groups[:MOST_NAMED]:

@@ -117,15 +117,6 @@ class Group:
     files: int
     account: Account
 
-    def check(self, max_odd: float) -> None:
-        """Raise BadInput if more than *max_odd*, a share of the records, are odd."""
-        account = self.account
-        if account.n_odd > max_odd * account.records:
-            raise BadInput(
-                f"cannot read {self.path}: {account.n_odd:,} of {account.records:,} {account.unit} are odd, "
-                f"{'; '.join(_reasons(account.odd))}. Correct them, or accept a larger share with --max-odd."
-            )
-
     def lines(self) -> list[str]:
         """Return the account as lines of text for a terminal."""
         facts = (f"{label} {fact}".lstrip() for label, facts in self.facts().items() for fact in facts)
@@ -161,6 +152,19 @@ def group(path: str, accounts: Sequence[tuple[str, Account]]) -> list[Group]:
     for name, account in accounts:
         kinds.setdefault(account.understood, []).append((name, account))
     return [_group(path, named) for named in kinds.values()]
+
+
+def check(path: str, groups: Sequence[Group], max_odd: float) -> None:
+    """Raise BadInput if more than *max_odd*, a share of all records of the input *path*, are odd."""
+    n_odd = sum(group.account.n_odd for group in groups)
+    n_records = sum(group.account.records for group in groups)
+    if n_odd > max_odd * n_records:
+        units = {group.account.unit for group in groups}
+        unit = units.pop() if len(units) == 1 else "records"
+        raise BadInput(
+            f"cannot read {_printable(path)}: {n_odd:,} of {n_records:,} {unit} are odd, "
+            f"{'; '.join(_faults(groups))}. Correct them, or accept a larger share with --max-odd."
+        )
 
 
 def by_reason(passed: Iterable[PassedOver]) -> list[PassedOver]:
@@ -202,6 +206,13 @@ def _listed(names: Sequence[str]) -> str:
 def _printable(path: str) -> str:
     """Return *path* with escapes for bytes that are not UTF-8: neither JSON nor a log can hold them."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _faults(groups: Sequence[Group]) -> Iterator[str]:
+    """Yield the faults of *groups*, each with the files if there are several groups."""
+    for group in groups:
+        files = f"{group.path}, " if len(groups) > 1 else ""
+        yield from (f"{files}{reason}" for reason in _reasons(group.account.odd))
 
 
 def _reasons(odds: Mapping[str, Odd]) -> Iterator[str]:

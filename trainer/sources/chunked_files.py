@@ -36,7 +36,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 HEAD_BYTES = 1 << 20
 BLOCK_BYTES = 16 << 20
-ROW_BYTES = 64  # a usual row of a table
+ROW_BYTES = 128  # a usual row of a table in memory
 LONGEST_LINE_CHUNKS = 8
 
 # The errors of the unpackers for damaged content. An OSError without a number is one of them: bz2 raises it.

@@ -143,7 +143,8 @@ def _after_header(blocks: Iterator[tuple[bytes, int]], header_lines: int) -> Ite
             block = block.partition(b"\n")[2]
             header_lines -= 1
         if block:
-            yield re.sub(rb"\r\r+\n", b"\n", block) if b"\r\r\n" in block else block, size
+            has_returns = b"\r" in block and b"\r\r\n" in block  # the search for one byte is ten times as fast
+            yield re.sub(rb"\r\r+\n", b"\n", block) if has_returns else block, size
 
 
 def _split(block: bytes, form: Delimited) -> pl.DataFrame | None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from trainer.sources.account import Account
 from trainer.sources.chunked_files import FilePath, Head, first_line, read_whole, size_of
+from trainer.sources.encodings import HALF_A_CHARACTER, HALF_ESCAPED, REPLACEMENT_ESCAPED
 from trainer.sources.entries import MALFORMED, Entry, take, track_of
 from trainer.sources.source import Source, SourcePlaylist, SourceTrack
 
@@ -57,8 +58,16 @@ def listings(playlists: Iterable[Any], read: Callable[[Any], Listing], account: 
             yield listing
 
 
-def load_json(content: bytes) -> Any:
-    """Decode JSON. Halves of characters and bytes that are not UTF-8 become lone surrogates, which `text` refuses."""
+def load_json(content: bytes, account: Account) -> Any:
+    """
+    Decode JSON; replace half a character, and count it.
+
+    Bytes that are not UTF-8 become lone surrogates, which `text` refuses.
+    """
+    halves = [half.start() for half in HALF_ESCAPED.finditer(content)]
+    if halves:
+        account.mend(HALF_A_CHARACTER, f"byte {halves[0]:,}", len(halves))
+        content = HALF_ESCAPED.sub(REPLACEMENT_ESCAPED, content)
     return json.loads(content.decode("utf-8-sig", "surrogateescape"))
 
 

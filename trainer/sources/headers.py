@@ -126,6 +126,7 @@ FORMATS = (
     Format("TuneMyMusic", frozenset("trackname artistname album playlistname type".split())),
     Format("Soundiiz", frozenset("title artist album isrc".split()), True, (("track_name", "title"),)),
     Format("#nowplaying playlists", frozenset("userid artistname trackname playlistname".split())),
+    Format("#nowplaying", frozenset("timestamp userid source tracktitle artistname trackid".split())),
     Format("#nowplaying-RS", frozenset("userid trackid hashtag createdat".split())),
     Format("Yambda", frozenset("uid itemid timestamp playedratiopct".split())),
     Format("ListenBrainz", frozenset("listenedat userid recordingmsid artistname recordingname recordingmbid".split())),
@@ -161,15 +162,25 @@ class Shape:
         )
 
 
-_TIME, _MBID, _ANY = (
+_TIME, _MBID, _ANY, _HASH = (
     re.compile(text)
-    for text in (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|", ".*")
+    for text in (
+        r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?|\d{9,13}",
+        r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|",
+        ".*",
+        r"[0-9a-fA-F]{16,}|\d+",
+    )
 )
 SHAPES = (
     Shape(
         "Last.fm 1K",
         (re.compile(r"\S+"), _TIME, _MBID, _ANY, _MBID, _ANY),
         {"user": 0, "time": 1, "artist": 2, "artist_name": 3, "track": 4, "track_name": 5},
+    ),
+    Shape(
+        "#nowplaying",
+        (_TIME, _HASH, _ANY, _ANY, _ANY, _HASH),
+        {"time": 0, "user": 1, "track_name": 3, "artist_name": 4, "track": 5},
     ),
     Shape(
         "Taste Profile",

@@ -10,7 +10,7 @@ from trainer.config import DEFAULTS, ReadOptions
 from trainer.sources.account import Account
 from trainer.sources.chunked_files import FilePath, Frames, size_of
 from trainer.sources.columns import Columns
-from trainer.sources.rows import Rows
+from trainer.sources.rows import Rows, bare, first_of
 from trainer.sources.source import Interactions, Source, SourceArtist, SourceTrack
 
 LARGEST_COUNT = 1e9
@@ -46,13 +46,12 @@ def _interactions(frame: pl.DataFrame, size: int) -> Interactions:
     playlists, owners = _factorise(frame, "playlist", ("title",))
     items, rows = _factorise(frame, "track" if of_tracks else "artist", attributes)
     counts, positions = (frame.get_column(role, default=None) for role in ("count", "position"))
-    own = pl.when(pl.col("artist_name") == "").then(pl.col("artist")).otherwise(pl.col("artist_name"))
-    named = items.with_columns(own.alias("artist_name")).rows()
+    items = items.with_columns(first_of("artist", "artist_name"), first_of("artist_name", "artist"))
     return Interactions(
         playlist_ids=playlists["playlist"].to_list(),
         titles=playlists["title"].to_list(),
-        tracks=[SourceTrack(*row) for row in named] if of_tracks else [],
-        artists=[] if of_tracks else [SourceArtist(*row) for row in named],
+        tracks=list(map(SourceTrack._make, items.rows())) if of_tracks else [],
+        artists=[] if of_tracks else list(map(SourceArtist._make, items.rows())),
         owners=owners,
         rows=rows,
         counts=None if counts is None else counts.clip(upper_bound=LARGEST_COUNT).cast(pl.Float32).to_numpy(),
@@ -63,8 +62,19 @@ def _interactions(frame: pl.DataFrame, size: int) -> Interactions:
 
 def _factorise(frame: pl.DataFrame, key: str, attributes: Sequence[str]) -> tuple[pl.DataFrame, NDArray[np.int32]]:
     """Return the distinct *key*s, each with its first *attributes* that are not '', and the index of each row's key."""
-    first = pl.col(*attributes)
-    distinct = frame.group_by(key, maintain_order=True).agg(first.filter(first != "").first().fill_null(""))
-    places = distinct.select(key, pl.int_range(pl.len(), dtype=pl.Int32).alias("place"))
-    joined = frame.select(key).join(places, on=key, how="left", maintain_order="left")
-    return distinct, joined["place"].to_numpy()
+    groups = frame.select(key).with_row_index("rows").group_by(key, maintain_order=True).agg("rows")
+    members = groups["rows"]
+    places = np.empty(frame.height, np.int32)
+    places[members.explode().to_numpy()] = np.repeat(np.arange(groups.height), members.list.len().to_numpy())
+    firsts = members.list.first()
+    return groups.select(key).with_columns(_filled(frame[role], places, firsts) for role in attributes), places
+
+
+def _filled(column: pl.Series, places: NDArray[np.int32], firsts: pl.Series) -> pl.Series:
+    """Return the first text of each group that is not '', clean; *firsts* are the first rows of the groups."""
+    found = bare(column.gather(firsts))
+    if not (found == "").any() or not (column != "").any():
+        return found
+    rows = pl.DataFrame({"place": places, "text": bare(column)}).filter(pl.col("text") != "")
+    first = rows.unique("place", keep="first", maintain_order=True)
+    return found.scatter(first["place"], first["text"])

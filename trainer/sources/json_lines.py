@@ -1,6 +1,5 @@
 """Tables as JSON lines: one object a row; keys without a role may hold anything."""
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -12,17 +11,12 @@ from trainer.sources.account import Account
 from trainer.sources.chunked_files import Chunks, Frames, Head, first_line, whole_lines
 from trainer.sources.columns import Columns, find_columns
 from trainer.sources.delimited import NOT_UTF8
+from trainer.sources.encodings import HALF_A_CHARACTER, HALF_ESCAPED, REPLACEMENT, REPLACEMENT_ESCAPED
 from trainer.sources.rows import LARGEST_WHOLE
 from trainer.sources.source import NotData
 
 HEAD_LINES = 1000
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-# One half of a pair that stands for a letter, such as an emoji that was cut in two; it costs that letter.
-HALF_LETTER = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F][0-9a-fA-F])\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-)
-REPLACED = rb"\\ufffd"
 
 Cell = str | int | float | None
 
@@ -57,7 +51,9 @@ def find_keys(head: Head, given: Mapping[str, str]) -> Columns:
     for line in lines:
         with suppress(*MALFORMED):
             keys.update(
-                dict.fromkeys(msgspec.json.decode(HALF_LETTER.sub(REPLACED, line), type=dict[str, msgspec.Raw]))
+                dict.fromkeys(
+                    msgspec.json.decode(HALF_ESCAPED.sub(REPLACEMENT_ESCAPED, line), type=dict[str, msgspec.Raw])
+                )
             )
     if not keys:
         raise NotData(f"cannot read {head.path}: its first lines are not JSON objects. Write one object a line.")
@@ -66,7 +62,7 @@ def find_keys(head: Head, given: Mapping[str, str]) -> Columns:
 
 def json_frames(chunks: Chunks, keys: Mapping[str, str], name: str, account: Account) -> Frames:
     """
-    Yield the rows with the key for each role, as text; numbers become their text, so that 7 and "7" are one id.
+    Yield the rows with the key for each role, as text or whole numbers, so that 7 and "7" are one id.
 
     A line that is not an object, or holds something else than text and numbers for a role, is passed over.
     """
@@ -74,14 +70,20 @@ def json_frames(chunks: Chunks, keys: Mapping[str, str], name: str, account: Acc
     typed: list[Any] = [(field, Cell, None) for field in fields.values()]
     row_type: Any = msgspec.defstruct("Row", typed, rename={field: key for key, field in fields.items()})
     decoder = msgspec.json.Decoder(row_type)
+    by_role = {role: fields[key] for role, key in keys.items()}
     for block, size in whole_lines(chunks, name):
-        numbers: list[int] = []
-        try:
-            rows = decoder.decode_lines(block)
-        except MALFORMED:
-            rows = _sound_rows(block, decoder, account, numbers)
-        columns = {role: _texts([getattr(row, fields[key]) for row in rows]) for role, key in keys.items()}
-        yield pl.DataFrame({**columns, "row": numbers} if numbers else columns), size
+        yield _frame(block, decoder, by_role, account), size
+
+
+def _frame(block: bytes, decoder: Any, fields: Mapping[str, str], account: Account) -> pl.DataFrame:
+    """Return the rows in *block* with the field for each role."""
+    numbers: list[int] = []
+    try:
+        rows = decoder.decode_lines(block)
+    except MALFORMED:
+        rows = _sound_rows(block, decoder, account, numbers)
+    columns = {role: _column([getattr(row, field) for row in rows]) for role, field in fields.items()}
+    return pl.DataFrame({**columns, "row": numbers} if numbers else columns)
 
 
 def _sound_rows(block: bytes, decoder: Any, account: Account, numbers: list[int]) -> list[Any]:
@@ -89,13 +91,23 @@ def _sound_rows(block: bytes, decoder: Any, account: Account, numbers: list[int]
     rows = []
     lines = (line for line in block.split(b"\n") if line.strip())
     for number, line in enumerate(lines, account.records + 1):
+        place = f"data row {number:,}"
         try:
-            rows.append(decoder.decode(HALF_LETTER.sub(REPLACED, line)))
+            rows.append(_mended(line, decoder, account, place))
             numbers.append(number)
         except MALFORMED as error:
-            account.pass_over(_fault(error), f"data row {number:,}")
+            account.pass_over(_fault(error), place)
             account.records += 1
     return rows
+
+
+def _mended(line: bytes, decoder: Any, account: Account, place: str) -> Any:
+    """Decode *line*, which may have halves of characters."""
+    whole, n = HALF_ESCAPED.subn(REPLACEMENT_ESCAPED, line)
+    row = decoder.decode(whole)
+    if n and any(isinstance(cell, str) and REPLACEMENT in cell for cell in msgspec.structs.astuple(row)):
+        account.mend(HALF_A_CHARACTER, place)
+    return row
 
 
 def _fault(error: Exception) -> str:
@@ -104,8 +116,13 @@ def _fault(error: Exception) -> str:
     return f"not a JSON object of text and numbers, {first_line(error).partition(' (byte')[0]}"
 
 
-def _texts(cells: list[Cell]) -> pl.Series:
-    if not set(map(type, cells)) <= {str}:
+def _column(cells: list[Cell]) -> pl.Series:
+    """Return *cells* as text, or as whole numbers if all are, which `bare` converts at once."""
+    types = set(map(type, cells))
+    if types <= {int, type(None)}:
+        with suppress(OverflowError, TypeError):
+            return pl.Series(cells, dtype=pl.Int64)
+    if not types <= {str}:
         cells = [cell if isinstance(cell, str) else _text(cell) for cell in cells]
     return pl.Series(cells, dtype=pl.String)
 

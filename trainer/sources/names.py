@@ -1,4 +1,4 @@
-"""Ids of tracks that have an artist and a name but no id."""
+"""Ids of tracks and artists that have a name but no id."""
 
 import unicodedata
 
@@ -9,8 +9,9 @@ def track_id(artist: str, name: str) -> str:
 
     Both are stripped, their inner blanks become one space each, and their Unicode form is NFC. Letters stay as written.
     """
-    return f"{_clean(artist)} - {_clean(name)}"
+    return f"{artist_id(artist)} - {artist_id(name)}"
 
 
-def _clean(text: str) -> str:
-    return unicodedata.normalize("NFC", " ".join(text.split()))
+def artist_id(name: str) -> str:
+    """Return the id of an artist without an id: the name in the form that `track_id` gives it."""
+    return unicodedata.normalize("NFC", " ".join(name.split()))

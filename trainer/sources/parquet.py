@@ -1,11 +1,13 @@
 """Tables as Parquet."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import polars as pl
 import polars.selectors as cs
 
 from trainer.errors import BadInput
+from trainer.sources.account import Account
 from trainer.sources.chunked_files import POLARS_ERRORS, FilePath, Frames, Head, first_line, seekable, size_of
 from trainer.sources.columns import ROLE_SHOWN, Columns, find_columns
 from trainer.sources.headers import NUMBERS
@@ -19,7 +21,7 @@ def find_parquet_columns(head: Head, given: Mapping[str, str]) -> Columns:
     Find the columns of a file.
 
     Raises:
-        BadInput: the file is not Parquet, lacks a column, or has lists or other values in one that are not usable.
+        BadInput: the file is not Parquet, lacks a column, or has values in one that are not usable.
     """
     if not head.text.startswith(PARQUET_MAGIC):
         raise BadInput(f"cannot read {head.path}: it is not a Parquet file. Write it as one, or rename it.")
@@ -29,7 +31,7 @@ def find_parquet_columns(head: Head, given: Mapping[str, str]) -> Columns:
         raise _damaged(head.path, error) from None
     columns = find_columns(schema.names(), given, str(head.path))
     for role, place in columns.read.items():
-        name, dtype = schema.names()[place], schema.dtypes()[place]
+        name, dtype = schema.names()[place], _of_elements(schema.dtypes()[place])
         if dtype.is_nested() or (role in NUMBERS and not (dtype.is_numeric() or dtype in (pl.String, pl.Null))):
             wanted, shown = "Numbers" if role in NUMBERS else "Text or numbers", ROLE_SHOWN.get(role, role)
             raise BadInput(
@@ -38,9 +40,11 @@ def find_parquet_columns(head: Head, given: Mapping[str, str]) -> Columns:
     return columns
 
 
-def parquet_frames(path: FilePath, columns: Columns, batch_rows: int) -> Frames:
+def parquet_frames(path: FilePath, columns: Columns, batch_rows: int, account: Account) -> Frames:
     """
     Yield batches of *batch_rows* rows, columns named after their roles, as text or as numbers where they are wanted.
+
+    Each element of a list is a row, with the other columns repeated. Lists of different lengths are passed over.
 
     Raises:
         BadInput: the file is damaged, or its ids became floats and lost digits.
@@ -50,14 +54,38 @@ def parquet_frames(path: FilePath, columns: Columns, batch_rows: int) -> Frames:
         names = scan.collect_schema().names()
         rows = max(1, scan.select(pl.len()).collect().item())
         wanted = scan.select(cs.by_name(names[place]).alias(role) for role, place in columns.read.items())
-        for frame in wanted.collect_batches(chunk_size=batch_rows):
-            texts = [_text(column, str(path)) for column in frame if column.name not in NUMBERS]
-            yield frame.with_columns(texts), size_of(path) * frame.height // rows
+        for batch in wanted.collect_batches(chunk_size=batch_rows):
+            for frame, taken in _elements(batch, batch_rows, account):
+                texts = [_text(column, str(path)) for column in frame if column.name not in NUMBERS]
+                yield frame.with_columns(texts), size_of(path) * taken // rows
     except POLARS_ERRORS as error:
         raise _damaged(path, error) from None
 
 
+def _of_elements(dtype: pl.DataType) -> pl.DataType:
+    return cast(pl.DataType, dtype.inner) if isinstance(dtype, pl.List) else dtype
+
+
+def _elements(batch: pl.DataFrame, batch_rows: int, account: Account) -> Frames:
+    """Yield *batch* with a row for each element of its lists, about *batch_rows* at once, and the rows that it took."""
+    lists = [column.name for column in batch if column.dtype == pl.List]
+    if not lists:
+        yield batch, batch.height
+        return
+    lengths = batch.select(pl.col(lists).list.len().fill_null(0))
+    even = lengths.select(pl.all_horizontal(pl.all() == pl.first())).to_series()
+    odd = batch.height - int(even.sum())
+    if odd:
+        account.pass_over("lists of different lengths", f"after data row {account.records:,}", odd)
+        account.records += odd
+    rows = max(1, batch_rows * batch.height // max(1, int(lengths.to_series().sum())))
+    for part in batch.filter(even).iter_slices(rows):
+        yield part.explode(lists, keep_nulls=False), part.height
+
+
 def _text(column: pl.Series, name: str) -> pl.Series:
+    if column.dtype.is_integer():  # needs no cleaning as text does
+        return column
     if column.dtype.is_float():
         return whole_texts(column.fill_nan(None), name).fill_null("")
     return column.cast(pl.String).fill_null("")

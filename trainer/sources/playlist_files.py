@@ -110,8 +110,8 @@ def _xspf_entry(track: Any) -> Entry:
     return _credited(artist, name)._replace(uri=uri, location=unquote(location))
 
 
-def _jspf(content: bytes, name: str, _: Account) -> Iterator[Listing]:
-    playlist = load_json(content)["playlist"]
+def _jspf(content: bytes, name: str, account: Account) -> Iterator[Listing]:
+    playlist = load_json(content, account)["playlist"]
     yield Listing(playlist_id(name), _title(playlist.get("title"), name), playlist["track"], _jspf_entry)
 
 

@@ -27,6 +27,9 @@ WHOLE_FLOAT = r"^-?\d+\.\d*(?:[eE]\+?\d+)?$"
 
 PLAYED = ("played_ms", "played_pct")
 
+# Texts of which a batch needs the first of each track or playlist alone, so that only those are cleaned.
+DESCRIPTIONS = ("title", "track_name", "artist", "artist_name")
+
 
 class Rows:
     """The rows of one table, cleaned block by block; the first block decides on what the header does not tell."""
@@ -36,6 +39,7 @@ class Rows:
         self._columns, self._account, self._name, self._options = columns, account, name, options
         self._roles: dict[str, str] | None = None
         self._floats: list[str] = []
+        self._later: set[str] = set()  # the columns to be cleaned after the rows are grouped
         self._first = 1  # the number of the first row of the block
         self._playlists_are_titles = False
 
@@ -49,14 +53,15 @@ class Rows:
 
         Returns:
             Text in `playlist`, `title`, `artist`, `artist_name`, and, if the rows are of tracks, `track` and
-            `track_name`; float64 in `count` and `position`, if there are any.
+            `track_name`; float64 in `count` and `position`, if there are any. `bare` has to clean the texts that
+            describe a track or a playlist.
 
         Raises:
             BadInput: ids became floats and lost digits.
         """
         self._first = self._account.records + 1
         self._account.records += frame.height
-        frame = frame.with_columns(_bare(column) for column in frame if column.name not in (*NUMBERS, "row"))
+        frame = frame.with_columns(bare(text) for text in frame if text.name not in (*NUMBERS, "row", *self._later))
         if self._roles is None:
             self._roles = self._decide(frame)
         frame = frame.rename(self._roles)
@@ -78,6 +83,8 @@ class Rows:
         if "track" not in decided.columns and "track_name" in decided.columns:
             artists = {"artist", "artist_name"} & set(decided.columns)
             self._account.notes.append(f"tracks have no ids: {'ARTIST - NAME' if artists else 'the name'} is the id")
+        if {"track", "playlist"} <= set(decided.columns):
+            self._later = set(DESCRIPTIONS).difference(self._floats, roles.values())
         return roles
 
     def _whole(self, ids: pl.Series) -> pl.Series:
@@ -154,14 +161,29 @@ def whole_texts(floats: pl.Series, name: str) -> pl.Series:
     return whole.cast(pl.String).zip_with(whole == floats, floats.cast(pl.String))
 
 
-def _bare(column: pl.Series) -> pl.Series:
-    """Return *column* without blanks around its texts; ids also without quotes and texts for missing values."""
+def bare(column: pl.Series) -> pl.Series:
+    """
+    Return *column* as text without blanks around it; ids also without quotes and texts for missing values.
+
+    Args:
+        column: text or whole numbers; its name is its role.
+    """
+    if column.dtype != pl.String:
+        return column.cast(pl.String).fill_null("")
     is_id = column.name in IDS
-    column = column.str.strip_chars()
-    if is_id and column.str.starts_with('"').any():
-        column = column.map_elements(bare_id, pl.String)
+    if not _has_plain_ends(column):
+        column = column.str.strip_chars()
+        if is_id and column.str.starts_with('"').any():
+            column = column.map_elements(bare_id, pl.String)
     missing = column.is_in(MISSING if is_id else [NULL])
     return column.set(missing, "") if missing.any() else column
+
+
+def _has_plain_ends(texts: pl.Series) -> bool:
+    """Return True if all *texts* begin and end in ASCII characters other than blanks and quotes; quick, as most do."""
+    last = texts.str.tail(1)
+    plain = (texts >= "#") & (texts < "\x7f") & (last > " ") & (last < "\x7f")
+    return bool((plain | (texts == "")).all())
 
 
 def _are_floats(ids: pl.Series) -> bool:
@@ -172,14 +194,15 @@ def _are_floats(ids: pl.Series) -> bool:
 
 
 def _with_tracks(frame: pl.DataFrame) -> pl.DataFrame:
-    """Complete the ids: the name of an artist, and the artist and name of a track, or its name alone."""
-    frame = frame.with_columns(_or("artist", "artist_name"))
+    """Complete the ids: the artist and name of a track, or its name alone; without tracks, the name of an artist."""
     if "track_name" not in frame.columns:
-        return frame.with_columns(pl.lit("").alias("track_name")) if "track" in frame.columns else frame
+        missing = pl.lit("").alias("track_name") if "track" in frame.columns else first_of("artist", "artist_name")
+        return frame.with_columns(missing)
     nameless = frame["track"] == "" if "track" in frame.columns else pl.repeat(True, frame.height, eager=True)
     if not nameless.any():
         return frame
-    said = frame.select(_or("artist_name", "artist"), "track_name")
+    said = frame.select(bare(frame[role]) for role in ("artist_name", "artist", "track_name"))
+    said = said.select(first_of("artist_name", "artist"), "track_name")
     pairs = said.filter(nameless).unique()
     ids = [(track_id(artist, track) if artist else track) if track else "" for artist, track in pairs.iter_rows()]
     pairs = pairs.with_columns(pl.Series("id", ids, dtype=pl.String))
@@ -188,7 +211,8 @@ def _with_tracks(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(named.zip_with(nameless, kept).alias("track"))
 
 
-def _or(role: str, other: str) -> pl.Expr:
+def first_of(role: str, other: str) -> pl.Expr:
+    """Return the text in *role*, or that in *other* if it is ''."""
     return pl.when(pl.col(role) == "").then(pl.col(other)).otherwise(pl.col(role)).alias(role)
 
 
@@ -197,8 +221,10 @@ def _with_numbers(frame: pl.DataFrame) -> pl.DataFrame:
     numbers = []
     for role in NUMBERS:
         if role in frame.columns:
-            column = frame[role].str.strip_chars() if frame[role].dtype == pl.String else frame[role]
-            numbers.append(column.cast(pl.Float64, strict=False).fill_null(float("nan")))
+            column = frame[role].cast(pl.Float64, strict=False)
+            if column.null_count() and frame[role].dtype == pl.String:  # perhaps for the blanks around a number
+                column = frame[role].str.strip_chars().cast(pl.Float64, strict=False)
+            numbers.append(column.fill_null(float("nan")))
     frame = frame.with_columns(numbers)
     if "position" not in frame.columns:
         return frame

@@ -28,7 +28,7 @@ def find_export(head: Head) -> list[Source]:
 
 
 def _playlists(content: bytes, name: str, account: Account) -> Iterable[Listing]:
-    return listings(load_json(content)["playlists"], partial(_playlist, listener_of(name)), account)
+    return listings(load_json(content, account)["playlists"], partial(_playlist, listener_of(name)), account)
 
 
 def _playlist(listener: str, playlist: dict[str, Any]) -> Listing:
@@ -51,8 +51,8 @@ def _local(uri: str) -> Entry:
     return Entry(fields[2], fields[4]) if len(fields) == LOCAL_FIELDS else Entry()
 
 
-def _library(content: bytes, name: str, _: Account) -> Iterable[Listing]:
-    return [Listing(f"{listener_of(name)}/YourLibrary", "", load_json(content)["tracks"], _saved)]
+def _library(content: bytes, name: str, account: Account) -> Iterable[Listing]:
+    return [Listing(f"{listener_of(name)}/YourLibrary", "", load_json(content, account)["tracks"], _saved)]
 
 
 def _saved(track: dict[str, Any]) -> Entry:

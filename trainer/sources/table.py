@@ -38,7 +38,7 @@ def find_tables(head: Head, options: ReadOptions) -> list[Source]:
         return [_parquet_source(head, options)]
     encoding = wide_encoding(head.text)
     if encoding:
-        head = replace(head, text=next(to_utf8([(head.text, 0)], encoding))[0])
+        head = replace(head, text=next(to_utf8([(head.text, 0)], encoding, Account("")))[0])
     text = head.text.lstrip()
     if text.startswith(b"{"):
         return [_json_source(head, options, encoding)] if is_json_lines(text, suffix in LINES_SUFFIXES) else []
@@ -52,7 +52,11 @@ def find_tables(head: Head, options: ReadOptions) -> list[Source]:
 def _parquet_source(head: Head, options: ReadOptions) -> Source:
     columns = find_parquet_columns(head, options.columns)
     path, account = head.path, _account(columns, "table (Parquet)")  # a source that kept its head would keep a MiB
-    return table_source(path, lambda size: parquet_frames(path, columns, rows_in(size)), columns, account, options)
+
+    def frames(size: int) -> Frames:
+        return parquet_frames(path, columns, rows_in(size), account)
+
+    return table_source(path, frames, columns, account, options)
 
 
 def _json_source(head: Head, options: ReadOptions, encoding: str) -> Source:
@@ -61,7 +65,7 @@ def _json_source(head: Head, options: ReadOptions, encoding: str) -> Source:
     keys = {role: columns.names[place] for role, place in columns.read.items()}
 
     def frames(size: int) -> Frames:
-        return json_frames(_chunks(path, size, encoding), keys, str(path), account)
+        return json_frames(_chunks(path, size, encoding, account), keys, str(path), account)
 
     return table_source(path, frames, columns, account, options)
 
@@ -71,7 +75,7 @@ def _text_source(head: Head, options: ReadOptions, encoding: str) -> Source:
     path, account = head.path, _account(columns, "table (text)")
 
     def frames(size: int) -> Frames:
-        return delimited_frames(_chunks(path, size, encoding), form, str(path), account)
+        return delimited_frames(_chunks(path, size, encoding, account), form, str(path), account)
 
     return table_source(path, frames, columns, account, options)
 
@@ -80,8 +84,8 @@ def _account(columns: Columns, kind: str) -> Account:
     return Account(columns.format or kind, columns.roles, columns.unused)
 
 
-def _chunks(path: FilePath, size: int, encoding: str) -> Chunks:
-    return to_utf8(chunks(path, size), encoding) if encoding else chunks(path, size)
+def _chunks(path: FilePath, size: int, encoding: str, account: Account) -> Chunks:
+    return to_utf8(chunks(path, size), encoding, account) if encoding else chunks(path, size)
 
 
 def _reads_as_table(head: Head, options: ReadOptions) -> bool:

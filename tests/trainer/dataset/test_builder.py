@@ -161,3 +161,19 @@ def test_a_playlist_that_differs_from_another_in_any_respect_counts_too(other: S
     dataset = build_dataset([SourcePlaylist("1", "x", [A, B]), other])
 
     assert (len(dataset), dataset.repeated_playlists) == (2, 0)
+
+
+@pytest.mark.parametrize("name", ["Sigur Ro\u0301s", "Sigur  Rós"])
+def test_an_artist_without_an_id_is_one_in_whatever_form_a_file_has_the_name(name: str):
+    composed, other = (SourceTrack(f"t:{artist}", "", artist, artist) for artist in ("Sigur Rós", name))
+
+    dataset = build_dataset([SourcePlaylist("1", "", [other, composed]), rows(("u", SourceArtist(name, name), 2))])
+
+    assert dataset.vocabulary.artist_ids == ["Sigur Rós"]
+    assert dataset.artist_popularity().tolist() == [2]
+
+
+def test_ids_of_artists_are_kept_as_they_are():
+    dataset = build_dataset([rows(("u", SourceArtist("Ro\u0301s", "Rós"), 2), ("u", SourceArtist("Rós", "Other"), 1))])
+
+    assert dataset.vocabulary.artist_ids == ["Ro\u0301s", "Rós"]

@@ -3,7 +3,7 @@
 import pytest
 
 from trainer.errors import BadInput
-from trainer.sources.account import Account, PassedOver, by_reason, group
+from trainer.sources.account import Account, PassedOver, by_reason, check, group
 
 
 def an_account(n_odd: int = 0, records: int = 100, **facts: object) -> Account:
@@ -43,16 +43,27 @@ def test_skipped_records_of_several_files_are_added_up_and_are_not_odd():
 
     (only,) = group("d", accounts)
 
-    only.check(0)
+    check("d", [only], 0)
     assert only.lines()[-1] == "  left out 80: a count of 0"
 
 
 def test_a_larger_share_of_odd_records_than_accepted_is_an_error_with_the_reason_and_place():
     (only,) = group("a.csv", [("a.csv", an_account(2))])
 
-    only.check(0.02)
+    check("a.csv", [only], 0.02)
     with pytest.raises(BadInput, match=r"a.csv: 2 of 100 rows are odd, 2: no track id \(row 1, row 2\).*--max-odd"):
-        only.check(0.019)
+        check("a.csv", [only], 0.019)
+
+
+def test_the_share_is_that_of_all_records_of_an_input_whatever_their_kinds():
+    lone = an_account(1, records=1, unit="tracks")
+    groups = group("d", [("d/a.csv", an_account()), ("d/b.csv", an_account(1)), ("d/c.xspf", lone)])
+
+    check("d", groups, 0.01)
+    with pytest.raises(BadInput) as refused:
+        check("d", groups, 0.009)
+    assert str(refused.value).startswith("cannot read d: 2 of 201 records are odd, d, 1: no track id (b.csv row 1); ")
+    assert "d/c.xspf, 1: no track id (row 1)." in str(refused.value)
 
 
 def test_long_lists_fit_a_terminal_and_names_stay_whole():

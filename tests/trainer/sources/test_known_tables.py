@@ -192,6 +192,43 @@ def test_yambda_counts_listens_of_half_the_track_or_more(tmp_path: Path):
     assert understood(tmp_path / "listens.parquet") == ([("100", "", "8", "", 1), ("200", "", "8", "", 1)], "Yambda")
 
 
+def test_yambda_with_a_listener_a_row_is_a_listen_an_element(tmp_path: Path):
+    columns = {
+        "uid": pl.Series([100, 200, 300], dtype=pl.UInt32),
+        "timestamp": pl.Series([[1, 2], [3], []], dtype=pl.List(pl.UInt32)),
+        "item_id": pl.Series([[8, 9], [8], []], dtype=pl.List(pl.UInt32)),
+        "is_organic": pl.Series([[1, 0], [1], []], dtype=pl.List(pl.UInt8)),
+        "played_ratio_pct": pl.Series([[50, 49], [100], []], dtype=pl.List(pl.UInt16)),
+        "track_length_seconds": pl.Series([[1, 2], [3], []], dtype=pl.List(pl.UInt32)),
+    }
+    pl.DataFrame(columns).write_parquet(tmp_path / "listens.parquet")
+
+    assert understood(tmp_path / "listens.parquet") == ([("100", "", "8", "", 1), ("200", "", "8", "", 1)], "Yambda")
+
+
+NOWPLAYING = (
+    f'2014-01-01 00:00:03,{HASH[:32]},"<a href=""http://x.com"" rel=""nofollow"">X</a>","Never, Ever",All Saints,17',
+    f"2014-01-01 00:00:04,{HASH[:32]},web,Creep,Radiohead,18",
+)
+
+
+@pytest.mark.parametrize("header", [["timestamp,user_id,source,track_title,artist_name,track_id"], []])
+def test_nowplaying_is_read_with_a_header_and_without(tmp_path: Path, header: list[str]):
+    path = a_file(tmp_path / "nowplaying.csv", *header, *NOWPLAYING)
+
+    listener = HASH[:32]
+    assert understood(path) == (
+        [(listener, "", "17", "All Saints", 1), (listener, "", "18", "Radiohead", 1)],
+        "#nowplaying",
+    )
+
+
+@pytest.mark.parametrize("user", ["someone", "12 34"])
+def test_lines_of_another_shape_are_not_taken_for_nowplaying(tmp_path: Path, user: str):
+    with pytest.raises(BadInput, match="its first line looks like data"):
+        understood(a_file(tmp_path / "a.csv", NOWPLAYING[1].replace(HASH[:32], user)))
+
+
 def test_listenbrainz_names_listens_without_an_id(tmp_path: Path):
     frame = pl.DataFrame(
         {

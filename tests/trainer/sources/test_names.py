@@ -1,8 +1,8 @@
-"""Ids of tracks that have an artist and a name but no id."""
+"""Ids of tracks and artists that have a name but no id."""
 
 import pytest
 
-from trainer.sources.names import track_id
+from trainer.sources.names import artist_id, track_id
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,8 @@ from trainer.sources.names import track_id
 )
 def test_the_id_is_the_artist_and_the_name_with_blanks_and_accents_in_one_form(artist, name, id_):
     assert track_id(artist, name) == id_
+
+
+@pytest.mark.parametrize("name", ["Sigur Rós", "Sigur Ro\u0301s", " Sigur  Ro\u0301s\n"])
+def test_the_id_of_an_artist_has_that_form_too(name: str):
+    assert artist_id(name) == "Sigur Rós"

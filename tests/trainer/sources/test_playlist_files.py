@@ -311,11 +311,27 @@ def test_the_zip_of_an_export_is_read_like_its_folder(tmp_path: Path):
 
 def test_an_odd_track_or_playlist_of_an_export_is_counted(tmp_path: Path):
     good, odd = SPOTIFY["playlists"][0], {"name": "x", "items": [{"track": {"trackName": ["x"]}}, 5]}
-    content = {"playlists": [odd, "text", {"name": {}, "items": []}, good | {"name": "half \ud83d"}, good]}
+    content = {"playlists": [odd, "text", {"name": {}, "items": []}, good]}
     path = write(tmp_path / "Playlist1.json", json.dumps(content))
 
     assert [len(playlist.tracks) for playlist in playlists(path)] == [0, 2]
-    assert sum(odd.n for odd in account(path).odd.values()) == 5
+    assert sum(odd.n for odd in account(path).odd.values()) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("Playlist1.json", {"playlists": [SPOTIFY["playlists"][0] | {"name": "x\ud83d"}]}),
+        ("a.jspf", {"playlist": {"title": "x\ud83d", "track": [{"title": "Jóga \udc4d", "creator": "Björk"}]}}),
+        ("YourLibrary.json", {"tracks": [{"artist": "Björk", "track": "Jóga \ud83d", "uri": "spotify:track:1"}]}),
+    ],
+)
+def test_half_an_emoji_costs_neither_the_playlist_nor_the_track(tmp_path: Path, name: str, content: Any):
+    path = write(tmp_path / name, json.dumps(content))
+
+    assert playlists(path)[0].tracks
+    assert list(account(path).mended) == ["half a character, replaced"]
+    assert not account(path).odd
 
 
 BOMB = """<?xml version="1.0"?>

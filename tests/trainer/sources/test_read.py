@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.trainer.sources.inputs import ids, refusal
+from tests.trainer.sources.inputs import a_zip, ids, refusal
 from trainer.config import ReadOptions
 from trainer.errors import BadInput
 from trainer.sources import Interactions, read
@@ -240,3 +240,30 @@ def test_notes_come_below_the_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     bar, _, below = terminal.getvalue().partition(f"{tmp_path / 'a.csv'}: ")
     assert "100%" in bar
     assert "left out 1: a count of 0" in below
+
+
+BROKEN = {
+    "x.xspf": '<playlist xmlns="http://xspf.org/ns/0/"><trackList>',
+    "x.jspf": '{"playlist": {"title": "x", "track": [',
+    "Library.xml": '<?xml version="1.0"?><plist version="1.0"><dict><key>Tracks</key>',
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_broken_file_that_is_alone_of_its_kind_does_not_end_the_run(tmp_path: Path, name: str, packed: bool):
+    table = "playlist_id,track_id\n" + "".join(f"p,t{row}\n" for row in range(100))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for file, content in {"a.csv": table, name: BROKEN[name]}.items():
+        (folder / file).write_text(content)
+    both = a_zip(tmp_path / "data.zip", {"a.csv": table.encode(), name: BROKEN[name].encode()}) if packed else folder
+
+    assert ids(both) == ["p"]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_that_is_named_ends_the_run(tmp_path: Path, name: str):
+    (tmp_path / name).write_text(BROKEN[name])
+
+    assert f"{name}: 1 of 1 tracks are odd, 1: a damaged file" in refusal(tmp_path / name)

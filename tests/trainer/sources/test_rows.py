@@ -9,7 +9,8 @@ import pytest
 from service.engine import bare_id
 from trainer.config import ReadOptions
 from trainer.errors import BadInput
-from trainer.sources import Interactions, read
+from trainer.sources import Interactions, SourceTrack, read
+from trainer.sources.chunked_files import BLOCK_BYTES
 
 
 def a_csv(path: Path, content: str) -> Path:
@@ -19,6 +20,17 @@ def a_csv(path: Path, content: str) -> Path:
 
 def batches(path: Path, **columns: str) -> list[Interactions]:
     return [part for part in read([path], ReadOptions(columns, max_odd=1)) if isinstance(part, Interactions)]
+
+
+def described(path: Path, block_bytes: int = BLOCK_BYTES) -> dict[str, tuple[SourceTrack, ...]]:
+    """Return the tracks of each playlist."""
+    found: dict[str, tuple[SourceTrack, ...]] = {}
+    for part in read([path], ReadOptions(max_odd=1), block_bytes):
+        assert isinstance(part, Interactions)
+        for owner, row in zip(part.owners, part.rows, strict=True):
+            playlist = part.playlist_ids[owner]
+            found[playlist] = (*found.get(playlist, ()), part.tracks[row])
+    return found
 
 
 def ids(path: Path, **columns: str) -> list[tuple[str, str]]:
@@ -189,3 +201,47 @@ def test_floats_of_32_bits_lose_digits_sooner(tmp_path: Path):
 
     with pytest.raises(BadInput, match="lost digits"):
         ids(tmp_path / "a.parquet")
+
+
+# Texts that describe a track, of which the first of each track is cleaned.
+
+HEADER = "playlist_id,track_id,track_name,artist_id,artist_name"
+
+
+@pytest.mark.parametrize(
+    ("rows", "track"),
+    [
+        (["p,t, Creep ,a, Radiohead"], SourceTrack("t", "Creep", "a", "Radiohead")),
+        (["p,t,  ,a,", "q,t,Creep,,Radiohead"], SourceTrack("t", "Creep", "a", "Radiohead")),
+        (["p,t,Creep,NULL,Radiohead", "q,t,Creep,a,Radiohead"], SourceTrack("t", "Creep", "a", "Radiohead")),
+        (["p,t,\\N,,\\N", "q, t ,Creep,,"], SourceTrack("t", "Creep", "", "")),
+        (["p,t,Creep,,Radiohead"], SourceTrack("t", "Creep", "Radiohead", "Radiohead")),
+        (["p,t,Creep,a,"], SourceTrack("t", "Creep", "a", "a")),
+        (['p,t,"""Creep""",,"""Radiohead"""'], SourceTrack("t", '"Creep"', '"Radiohead"', '"Radiohead"')),
+        (["p,t,Creep,\u3000a\xa0,\u2003"], SourceTrack("t", "Creep", "a", "a")),
+    ],
+)
+def test_a_track_has_its_first_texts_that_are_not_blank(tmp_path: Path, rows: list[str], track: SourceTrack):
+    later = "".join(f"x{row},u{row},a,b,c\n" for row in range(50))  # and so in a block after the first
+    first, second = ("\n".join((HEADER, *parts)) + "\n" for parts in (rows, [later, *rows]))
+
+    assert set(described(a_csv(tmp_path, first))["p"]) == {track}
+    assert set(described(a_csv(tmp_path, second), 200)["p"]) >= {track}
+
+
+@pytest.mark.parametrize("id_", [" t", "t\t", "\xa0t", "t\u2003", '"t"', ' "t" '])
+def test_ids_are_clean_in_every_block(tmp_path: Path, id_: str):
+    lines = [{"playlist_id": row, "track_id": f"t{row}"} for row in range(20)] + [{"playlist_id": id_, "track_id": id_}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    assert described(tmp_path / "a.jsonl", 100)["t"] == (SourceTrack("t", "", "", ""),)
+
+
+def test_whole_numbers_in_json_lines_are_ids_of_any_length(tmp_path: Path):
+    tracks = [7, 2**70, "007", 7.0, None, -1]
+    lines = "".join(json.dumps({"playlist_id": 1, "track_id": track}) + "\n" for track in tracks)
+    (tmp_path / "a.jsonl").write_text(lines)
+
+    expected = ["7", str(2**70), "007", "7", "-1"]
+    assert [track for _, track in ids(tmp_path / "a.jsonl")] == expected
+    assert [track.id for track in described(tmp_path / "a.jsonl", 35)["1"]] == expected

@@ -18,6 +18,7 @@ from tests.trainer.sources.inputs import refusal
 from trainer.config import ReadOptions
 from trainer.errors import BadInput
 from trainer.sources import Interactions, SourceArtist, SourceTrack, read
+from trainer.sources.account import Odd
 from trainer.sources.chunked_files import BLOCK_BYTES
 
 
@@ -627,6 +628,42 @@ def test_half_an_emoji_costs_that_letter_alone(tmp_path: Path, half: str):
     assert batch(path).tracks[0].name == f"x{lost}y 👍"
 
 
+def mended(path: Path) -> dict[str, Odd]:
+    reading = read([path])
+    list(reading)
+    return reading.groups[0].account.mended
+
+
+@pytest.mark.parametrize("field", ["song_name", "title", "artist"])
+def test_half_an_emoji_in_json_lines_is_counted_with_its_first_places(tmp_path: Path, field: str):
+    half = f'{{"user":1,"song":2,"{field}":"x\\ud83d"}}\n'
+    path = a_file(tmp_path / "a.jsonl", f'{{"user":1,"song":2,"{field}":"x"}}\n' + half * 4)
+
+    assert mended(path) == {
+        "half a character, replaced": Odd(4, ["data row 2", "data row 3", "data row 4"]),
+    }
+
+
+@pytest.mark.parametrize("content", [r'"genre":"x\ud83d"', r'"song_name":"x \ud83d\udc4d"', r'"song_name":"�"'])
+def test_other_letters_and_unused_columns_are_not_counted_as_half(tmp_path: Path, content: str):
+    path = a_file(tmp_path / "a.jsonl", f'{{"user":1,"song":2,{content}}}\n')
+
+    assert mended(path) == {}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_half_an_emoji_in_utf16_is_replaced_and_counted(tmp_path: Path, encoding: str, name: str):
+    rows = {
+        "a.csv": "user,song,song_name\n1,2,x\ud83dy👍\n",
+        "a.jsonl": '{"user":1,"song":2,"song_name":"x\ud83dy👍"}\n',
+    }
+    path = a_file(tmp_path / name, (rows[name] * 2).encode(encoding, "surrogatepass"))
+
+    assert mended(path)["half a character, replaced"].n == 2
+    assert batch(path).tracks[0].name == "x\ufffdy👍"
+
+
 def test_fields_in_json_lines_may_be_null_or_missing_or_text_for_numbers(tmp_path: Path):
     content = '\ufeff{"user":1,"song":2,"title":null,"plays":"3","track_name":4}\r\n\n{"user":1,"song":3,"plays":1.5}\n'
 
@@ -660,10 +697,39 @@ def test_fields_in_parquet_may_be_null(tmp_path: Path):
     assert found.titles == [""]
 
 
-def test_columns_of_lists_are_refused(tmp_path: Path):
-    said = refusal(a_parquet(tmp_path / "a.parquet", user=["u"], song=[["a", "b"]]))
+def test_each_element_of_a_list_is_a_row(tmp_path: Path):
+    path = a_parquet(tmp_path / "a.parquet", user=["u", "v"], song=[["a", "b"], ["b"]], plays=[[3.0, 2.0], [1.0]])
 
-    assert "its column 'song' holds List(String). Text or numbers are expected for the track." in said
+    for block_bytes in (1, BLOCK_BYTES):
+        assert pairs(path, block_bytes) == [("u", "a"), ("u", "b"), ("v", "b")]
+    found = batch(path).counts
+    assert found is not None
+    assert found.tolist() == [3, 2, 1]
+
+
+def test_columns_beside_lists_are_repeated_and_empty_lists_are_no_rows(tmp_path: Path):
+    songs = pl.Series([["a", "b"], None, [], ["c"]])
+    path = a_parquet(tmp_path / "a.parquet", playlist_id=[1, 2, 3, 4], title=["x", "y", "z", "w"], song_id=songs)
+
+    found = batch(path)
+
+    assert pairs(path) == [("1", "a"), ("1", "b"), ("4", "c")]
+    assert found.titles == ["x", "w"]
+
+
+def test_lists_of_different_lengths_are_passed_over(tmp_path: Path):
+    songs, plays = [["a", "b"], ["c"], ["d"]], [[1, 2], [3, 4], None]
+    path = a_parquet(tmp_path / "a.parquet", user=[1, 2, 3], song=songs, plays=plays)
+
+    assert pairs(path) == [("1", "a"), ("1", "b")]
+    assert "2 of 4 rows are odd, 2: lists of different lengths" in refusal(path)
+
+
+@pytest.mark.parametrize(("song", "held"), [([[["a"]]], "List(String)"), ([{"id": "a"}], "Struct({'id': String})")])
+def test_nested_values_are_refused(tmp_path: Path, song: list[Any], held: str):
+    said = refusal(a_parquet(tmp_path / "a.parquet", user=["u"], song=song))
+
+    assert f"its column 'song' holds {held}. Text or numbers are expected for the track." in said
 
 
 def test_a_count_that_is_a_date_is_refused(tmp_path: Path):
