@@ -29,7 +29,7 @@ demo: $(DEMO)/models/CURRENT ## train on a synthetic world and serve the model o
 	SEGUE_MODELS=$(DEMO)/models $(BIN)/python -m service
 
 test: install ## run the tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 lint: install ## check formatting, style and types
 	$(BIN)/ruff format --check .

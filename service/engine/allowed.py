@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.artifacts import Artifacts
-from service.engine.catalogue import CATALOGUE, Catalogue
+from service.engine.catalogue import CATALOGUE
 from service.engine.items import KINDS, Kind
 
 Ints = NDArray[np.int32]
@@ -76,7 +76,7 @@ def allow_all_but(artifacts: Artifacts, ids: Collection[str]) -> dict[Kind, Allo
 
 def _find(artifacts: Artifacts, ids: Collection[str]) -> dict[Kind, Mask]:
     masks: dict[Kind, Mask] = {}
-    with closing(Catalogue.open(artifacts.directory / CATALOGUE)) as catalogue:
+    with closing(type(artifacts.catalogue).open(artifacts.directory / CATALOGUE)) as catalogue:
         for kind in KINDS:
             masks[kind] = np.zeros(len(artifacts.candidates[kind].popular), np.bool_)
             masks[kind][catalogue.rows_of_ids(kind, ids)] = True

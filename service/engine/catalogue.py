@@ -54,7 +54,7 @@ CREATE VIRTUAL TABLE artist_search USING fts5(name, content='', prefix='3', {WOR
 INDEXES = """
 CREATE INDEX artists_name ON artists (name);
 CREATE INDEX artists_folded ON artists (folded, rank);
-CREATE INDEX tracks_folded ON tracks (folded, rank);
+CREATE INDEX tracks_folded ON tracks (folded, artist, rank);
 CREATE INDEX tracks_rank ON tracks (rank);
 CREATE INDEX artists_rank ON artists (rank);
 INSERT INTO track_search (rowid, name, artist)
@@ -68,7 +68,7 @@ PRAGMA optimize;
 
 CATALOGUE = "catalogue.sqlite"
 
-# SQLite allows 32,766 variables in one statement; short statements stay in its cache.
+# Variables of one statement, an even number. SQLite allows 32,766; short statements stay in its cache.
 CHUNK = 1000
 BY_NAME = "name:"  # begins a key that is a name, where an id would be found first
 DASH = " - "  # between artist and name, where a track is known by both
@@ -230,8 +230,16 @@ class Catalogue:
         return Seeds(tracks, list(artists), terms, None if bare else counts, unknown)
 
     def rows_of_ids(self, kind: Kind, ids: Collection[str]) -> list[int]:
-        """Return the rows of the distinct *ids* that are known, in no order; names do not count."""
-        return list(self._rows_by(kind, "id", list(ids)).values())
+        """
+        Return the distinct rows of the *ids* that are known, in no order.
+
+        Names do not count. But an id that is made of names, as `ARTIST - NAME`, counts in each form that folds alike.
+        """
+        exact = set(self._rows_by(kind, "id", list(ids)).values())
+        folded = {fold(id_) for id_ in ids} - {""}
+        named = list(self._rows_named(kind, list(folded)) - exact)
+        alike = self._select(f"SELECT row, id FROM {kind} WHERE row IN ({{}})", named)
+        return [*exact, *(row for row, id_ in alike if fold(id_) in folded)]
 
     def terms_of(self, title: str) -> tuple[set[str], set[str]]:
         """Return the words and the grams of *title*, known or not."""
@@ -307,12 +315,23 @@ class Catalogue:
         return dict(self._select(f"SELECT {name}, row FROM {table} WHERE {column} IN ({{}}) {order}", keys))
 
     def _rows_by_artist_and_name(self, labels: Iterable[str]) -> dict[str, int]:
-        names = dict.fromkeys(chain.from_iterable(map(_possible_names, labels)))
+        return {label: row for _, label, row in sorted(self._labelled(labels), reverse=True)}
+
+    def _labelled(self, labels: Iterable[str]) -> list[tuple[int, str, int]]:
+        """Return rank, label and row of the tracks whose artist and name, folded, are one of *labels*."""
+        splits = dict.fromkeys(chain.from_iterable(map(_splits, labels)))
+        # In this order of the joins, each key costs two look-ups, however many tracks have its name.
         sql = (
-            "SELECT a.folded || ' - ' || t.folded, t.row FROM tracks t JOIN artists a ON a.row = t.artist "
-            "WHERE t.folded IN ({}) ORDER BY t.rank DESC"
+            "WITH wanted (artist, name) AS (VALUES {}) SELECT t.rank, a.folded || ' - ' || t.folded, t.row "
+            "FROM wanted CROSS JOIN artists a ON a.folded = wanted.artist "
+            "CROSS JOIN tracks t ON t.folded = wanted.name AND t.artist = a.row"
         )
-        return dict(self._select(sql, list(names)))
+        return self._select(sql, list(chain.from_iterable(splits)), "(?, ?)")
+
+    def _rows_named(self, kind: Kind, folded: Sequence[str]) -> set[int]:
+        """Return the rows of the items whose name, or artist and name, is one of *folded*."""
+        rows = {row for (row,) in self._select(f"SELECT row FROM {kind} WHERE folded IN ({{}})", folded)}
+        return rows.union(row for _, _, row in self._labelled(folded)) if kind == "tracks" else rows
 
     def _named(self, kind: Kind, name: str) -> list[int]:
         sql = f"SELECT row FROM {kind} WHERE folded = ? ORDER BY name <> ?, rank"
@@ -328,11 +347,12 @@ class Catalogue:
         if expression:
             yield from (row for (row,) in self._database.execute(sql, (expression,)))
 
-    def _select(self, sql: str, keys: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def _select(self, sql: str, keys: Sequence[Any], slot: str = "?") -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = []
         for start in range(0, len(keys), CHUNK):
             part = keys[start : start + CHUNK]
-            found += self._database.execute(sql.format(",".join("?" * len(part))), part).fetchall()
+            slots = ",".join([slot] * (len(part) // slot.count("?")))
+            found += self._database.execute(sql.format(slots), part).fetchall()
         return found
 
 
@@ -355,7 +375,7 @@ def _artist_and_name(key: str) -> str | None:
     return folded if DASH in folded else None
 
 
-def _possible_names(label: str) -> list[str]:
-    """Return the ends of *label* after each of its first dashes: either side may have dashes of its own."""
+def _splits(label: str) -> list[tuple[str, str]]:
+    """Return the sides of each of the first dashes of *label*: either side may have dashes of its own."""
     parts = label.split(DASH, MAX_DASHES)
-    return [DASH.join(parts[at:]) for at in range(1, len(parts))]
+    return [(DASH.join(parts[:at]), DASH.join(parts[at:])) for at in range(1, len(parts))]

@@ -1,7 +1,7 @@
 """The catalogue of format 2, whose names and titles are folded otherwise, and whose tracks are known by id alone."""
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from service.engine.catalogue import Catalogue, Step, without_prefix
 from service.engine.items import Kind
@@ -14,6 +14,9 @@ class CatalogueOfFormat2(Catalogue):
     def terms_of(self, title: str) -> tuple[set[str], set[str]]:
         words = _words(title)
         return title_words(words), title_grams(words)
+
+    def rows_of_ids(self, kind: Kind, ids: Collection[str]) -> list[int]:
+        return list(self._rows_by(kind, "id", list(ids)).values())
 
     def search(self, kind: Kind, text: str) -> Iterator[int]:
         *words, last = _words(text).split() or [""]

@@ -1,7 +1,12 @@
 """The one rule for text around ids, in tables and blocklists alike."""
 
+import re
+
+QUOTED = re.compile('"([^"]+)"')  # quotes inside are part of the id, as in "Weird Al" Yankovic - "Eat It"
+
 
 def bare_id(text: str) -> str:
     """Return *text* without blanks, and without one pair of double quotes, around it."""
     text = text.strip()
-    return text[1:-1].strip() if len(text) > 2 and text[0] == text[-1] == '"' else text
+    quoted = QUOTED.fullmatch(text)
+    return quoted[1].strip() if quoted else text

@@ -16,6 +16,7 @@ itself replaced by a rename. So a reader sees the whole old version or the whole
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -35,7 +36,8 @@ CURRENT = "CURRENT"
 LOCK, POINTING = ".lock", ".pointing"
 REFUSED = "refused"
 STAGING = ".staging-"
-TIME, TIME_LENGTH = "%Y%m%dT%H%M%S.%fZ", len("20261121T211155.204Z")
+TIME = "%Y%m%dT%H%M%S.%fZ"
+NAME = re.compile(r"(\d{8}T\d{6}\.\d{3}Z)-[\da-f]{6}", re.ASCII)
 REMOVALS = 100
 MAX_NAME_BYTES = 1 << 12
 NEW_POINTER = "remove it, then publish a version or roll back to one"
@@ -99,15 +101,16 @@ class Store:
             return ()
 
     def versions(self) -> list[str]:
-        """Return the names of all versions, in the order of publication."""
-        return sorted(path.name for path in self.root.glob("[!.]*") if _is_version(path))
+        """Return the names of all versions: names that people gave, as those of copies, then the others by time."""
+        names = (path.name for path in self.root.glob("[!.]*") if _is_version(path))
+        return sorted(names, key=lambda name: (_time_of(name) is not None, name))
 
     def next_version(self, now: datetime | None = None) -> str:
         """
-        Return a name for a version made *now* that sorts after the names of all versions.
+        Return a name for a version made *now* that comes last among `versions`.
 
-        A name begins with the time. If the clock was set back, it begins with the time of the last name and one
-        millisecond, so that names sort in the order of publication.
+        A name begins with the time. If the clock was set back, it begins with the last time in a name and one
+        millisecond, so that versions are in the order of publication.
         """
         last = max(filter(None, map(_time_of, self.versions())), default=datetime.min.replace(tzinfo=UTC))
         moment = max(now or datetime.now(UTC), last + timedelta(milliseconds=1))
@@ -150,7 +153,8 @@ class Store:
         """
         if name is None:
             current = self.current().name
-            older = [version for version in self.versions() if version < current]
+            dated = self._dated()
+            older = dated[: dated.index(current)] if current in dated else []
             if not older:
                 raise NoModel(f"{self.root} holds no version older than {current}, the current one")
             name = older[-1]
@@ -158,16 +162,17 @@ class Store:
 
     def prune(self, keep: int) -> list[str]:
         """
-        Remove all but the newest *keep* versions.
+        Remove all but the newest *keep* of the versions whose names have a time.
 
-        The current version stays, and so do those that a process has open or that this user has no right to.
+        The current version stays, and so do those that a process has open, that this user has no right to, or that
+        people named.
 
         Returns:
             The names of the removed versions.
         """
         with self._pointing():
-            kept = {*self.versions()[-keep:], self.current().name}
-            pruned = [version for version in self.versions() if version not in kept and not in_use(self.root / version)]
+            dated, current = self._dated(), self.current().name
+            pruned = [each for each in dated[:-keep] if each != current and not in_use(self.root / each)]
             for version in pruned:
                 # Hide it first, so that a version is there whole or not at all.
                 hidden = (self.root / version).rename(self.root / f"{STAGING}{version}")
@@ -252,6 +257,9 @@ class Store:
         with locked(self.root / POINTING, self.needs_locks):
             yield
 
+    def _dated(self) -> list[str]:
+        return [version for version in self.versions() if _time_of(version)]
+
     def _make_root(self) -> None:
         if os.fsencode(self.root) != str(self.root).encode(errors="replace"):
             raise UnusableStore(f"{self.root} is not UTF-8, and Annoy opens no other paths; rename the directory")
@@ -283,11 +291,11 @@ def _is_version(path: Path) -> bool:
 
 
 def _time_of(name: str) -> datetime | None:
-    """Return the time that the *name* of a version begins with; None if it has another name."""
-    try:
-        return datetime.strptime(name[:TIME_LENGTH], TIME).replace(tzinfo=UTC)
-    except ValueError:
-        return None
+    """Return the time in a *name* from `Store.next_version`; None if it is another name."""
+    with contextlib.suppress(ValueError):
+        if found := NAME.fullmatch(name):
+            return datetime.strptime(found[1], TIME).replace(tzinfo=UTC)
+    return None
 
 
 def _remove(left: Path) -> None:

@@ -17,6 +17,9 @@ LEAST_PREFIX = 3  # letters of an unfinished word; the search index has the pref
 # An HTML entity, however often its ampersand was escaped again. Without its semicolon it may be a name: R&B&Reggae.
 ENTITY = re.compile(r"&(?:amp;)*(#\d{1,7}|#[xX][\da-fA-F]{1,6}|[a-zA-Z][a-zA-Z\d]{1,31});")
 
+# Text that has none of them, as nearly all ids and most names, needs no more than lower case.
+SIMPLE = re.compile("[ -%'-_a-~]*")
+
 # Blanks for control characters, and for halves of characters, which no file can hold.
 CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000)], " ")
 
@@ -107,6 +110,8 @@ def fold(text: str) -> str:
     difference. Beyond that, HTML entities become their characters, curly quotes straight ones, dashes hyphens, dotless
     i a plain one, and runs of white space one space.
     """
+    if SIMPLE.fullmatch(text):
+        return " ".join(text.lower().split())
     clear = ENTITY.sub(_unescape, text).translate(CLEAR)
     compatible = unicodedata.normalize("NFKC", clear).translate(CLEAR)  # 1/2 has a slash of its own before
     folded = compatible.casefold().replace(DOTTED_I, "i")

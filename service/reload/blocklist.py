@@ -8,8 +8,9 @@ from service.files import check_kind, describe_trouble, read_file
 
 MAX_BYTES = 1 << 28
 
-# From the first, or after a blank: an id may begin with # or hold one, as `#1 Dads`. In quotes, all of it is the id.
-COMMENT = re.compile(r'^\s*#(?=\s|$).*|(?<=\s)#(?=\s)[^"]*$')
+# A blank follows the # of a comment: an id may begin with one, as `#1 Dads`. An id in quotes may hold anything.
+COMMENT = re.compile(r"^#(?=\s|$).*|\s#\s.*")
+QUOTED = re.compile(r'"[^"]*"(?=\s+#(?:\s|$)|$)')
 
 
 class BadBlocklist(Exception):
@@ -36,7 +37,7 @@ def read_blocklist(path: Path) -> frozenset[str]:
     Read the ids of tracks and artists in the UTF-8 file *path*, one a line.
 
     Blanks and quotes around an id are no part of it, as in tables. Empty lines and comments are ignored: a comment
-    begins with # and a blank, at the beginning of a line or after a blank.
+    begins with # and a blank, at the beginning of a line or after a blank. An id in quotes may hold both.
 
     Raises:
         BadBlocklist: the file cannot be read, is not text or is too large. An error of the system is its cause.
@@ -51,8 +52,14 @@ def read_blocklist(path: Path) -> frozenset[str]:
         raise _unusable(path, error) from None
     if "\0" in text:
         raise BadBlocklist(f"the blocklist {path} is not text: it contains NUL; write one id a line")
-    ids = (bare_id(COMMENT.sub("", line)) for line in text.split("\n"))
-    return frozenset(id_ for id_ in ids if id_)
+    return frozenset(filter(None, map(_read_id, re.split("[\r\n]", text))))
+
+
+def _read_id(line: str) -> str:
+    """Return the id in *line*, '' if there is none."""
+    line = line.strip()
+    quoted = QUOTED.match(line)
+    return bare_id(quoted[0] if quoted else COMMENT.sub("", line))
 
 
 def _unusable(path: Path, error: ValueError) -> BadBlocklist:

@@ -80,7 +80,7 @@ class ServedModel:
         self._store, self._statuses, self._open_version = Store(models), statuses, open_version
         self._loan: _Loan | None = None
         self._seen: tuple[object, ...] | None = None
-        self._blocked: frozenset[str] = frozenset()
+        self._blocked: frozenset[str] | None = None
         self._backoff = _Backoff()
         self.refusal: str | None = "the model is being opened"
 
@@ -126,8 +126,7 @@ class ServedModel:
         self._blocked = ids
         if self._loan is not None:
             with self.lend() as recommender:
-                n_rows = await asyncio.to_thread(recommender.block, ids)
-            log.info("%d ids are blocked: %d tracks and artists of this version", len(ids), n_rows)
+                await asyncio.to_thread(_block, recommender, ids)
 
     async def poll(self, *, again: bool = False) -> None:
         """
@@ -183,7 +182,8 @@ class ServedModel:
         """Open and warm the version *name*, or the current one."""
         opened = self._open_version(self._store.version(name), None if self._loan is None else 1)
         try:
-            opened.block(self._blocked)
+            if self._blocked is not None:
+                _block(opened, self._blocked)
             opened.warm()
         except BaseException:
             opened.close()
@@ -217,6 +217,11 @@ class ServedModel:
         else:
             RELOADS.labels("refused").inc()
             log.error("version %s stays in use: %s", self._loan.recommender.manifest.version, reason)
+
+
+def _block(recommender: Recommender, ids: frozenset[str]) -> None:
+    n_rows, version = recommender.block(ids), recommender.manifest.version
+    log.info("%d ids are blocked: %d tracks and artists of version %s", len(ids), n_rows, version)
 
 
 async def run_gently(make: Callable[[], Made]) -> Made:

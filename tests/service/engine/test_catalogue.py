@@ -1,6 +1,8 @@
 """Ids and names to rows and back."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -285,6 +287,93 @@ def test_matches_that_are_not_taken_do_not_keep_the_catalogue_open(catalogue: Ca
     assert next(catalogue.search("tracks", "radio")) == 0
     assert next(catalogue.search("artists", "radio")) == 0
     assert list(catalogue.search("tracks", "radio")) == [0, 1]
+
+
+@pytest.fixture(scope="module")
+def without_ids(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
+    """Items whose ids are their names; the last artist has an id of its own, and so have the last two tracks."""
+    path = tmp_path_factory.mktemp("catalogue") / "names.sqlite"
+    artists = [("Björk", "Björk", 9, 0), ("A - B", "A - B", 5, 1), ("a:bjork", "BJÖRK", 1, 2)]
+    tracks = [
+        ("Björk - Jóga", "Jóga", 0, 9, 0),
+        ("A - B - It's – Live", "It's – Live", 1, 5, 1),
+        ("Intro", "Intro", None, 4, 2),
+        ("BJÖRK - JÓGA", "JÓGA", 0, 3, 3),
+        ("t:joga", "Jóga", 0, 2, 4),
+        ("t:intro", "Intro", None, 1, 5),
+    ]
+    write_catalogue(path, tracks, artists, [], [])
+    opened = Catalogue.open(path)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("id_", "rows"),
+    [
+        ("Björk - Jóga", [0, 3]),
+        ("Bjo\u0308rk - Jo\u0301ga", [0, 3]),
+        ("Björk  -\tJóga ", [0, 3]),
+        ("björk – jóga", [0, 3]),
+        ("Bj&ouml;rk - J&oacute;ga", [0, 3]),
+        ("a - b - it’s - live", [1]),
+        ("INTRO", [2]),
+        ("t:joga", [4]),
+        ("T:JOGA", []),
+        ("Jóga", []),
+        ("name:Intro", []),
+        (" - ", []),
+        ("\u200b", []),
+    ],
+)
+def test_an_id_that_is_made_of_names_is_known_in_each_form_that_folds_alike(
+    without_ids: Catalogue, id_: str, rows: list[int]
+):
+    assert sorted(without_ids.rows_of_ids("tracks", [id_, "?"])) == rows
+
+
+def test_the_name_of_an_artist_is_its_id_in_each_form_unless_it_has_an_id(without_ids: Catalogue):
+    for id_ in ("Björk", "Bjo\u0308rk", "BJÖRK"):
+        assert without_ids.rows_of_ids("artists", [id_]) == [0]
+    assert sorted(without_ids.rows_of_ids("artists", ["a:bjork", "a  -  b"])) == [1, 2]
+
+
+def test_many_artists_and_names_are_found_in_one_look_up(tmp_path: Path):
+    """They take several statements of the database, and each label has two places at which it may be divided."""
+    n_pairs = 1500
+    artists = [(f"a:{row}", f"The - {row}", 1, row) for row in range(n_pairs)]
+    tracks = [(f"t:{row}", "Intro", row, 1, row) for row in range(n_pairs)]
+    write_catalogue(tmp_path / "c.sqlite", tracks, artists, [], [])
+    catalogue = Catalogue.open(tmp_path / "c.sqlite")
+    keys = [f"the - {row} - INTRO" for row in range(n_pairs + 1)]
+
+    assert catalogue.find("tracks", keys) == {key: row for row, key in enumerate(keys[:n_pairs])}
+    catalogue.close()
+
+
+def test_an_artist_and_a_name_cost_the_same_however_many_tracks_have_the_name(tmp_path: Path):
+    steps = []
+    for n_tracks in (10, 3000):
+        path = tmp_path / f"{n_tracks}.sqlite"
+        artists = [(f"a:{row}", f"Artist {row}", 1, row) for row in range(n_tracks)]
+        write_catalogue(path, [(f"t:{row}", "Intro", row, 1, row) for row in range(n_tracks)], artists, [], [])
+        with closing(sqlite3.connect(path)) as database:
+            begun: list[None] = []
+            database.set_progress_handler(lambda begun=begun: begun.append(None), 10)  # every 10 steps of SQLite
+            assert Catalogue(database).find("tracks", ["Artist 7 - Intro"]) == {"Artist 7 - Intro": 7}
+        steps.append(len(begun))
+
+    assert steps[1] < 2 * steps[0]
+
+
+def test_of_tracks_with_one_artist_and_name_the_most_popular_is_found_however_the_key_is_divided(tmp_path: Path):
+    artists = [("a:0", "A", 1, 0), ("a:1", "A - B", 1, 1)]
+    tracks = [("t:0", "C", 1, 1, 2), ("t:1", "B - C", 0, 3, 0), ("t:2", "c", 1, 2, 1)]
+    write_catalogue(tmp_path / "c.sqlite", tracks, artists, [], [])
+    catalogue = Catalogue.open(tmp_path / "c.sqlite")
+
+    assert catalogue.find("tracks", ["A - B - C"]) == {"A - B - C": 1}
+    catalogue.close()
 
 
 def test_rows_of_ids_are_found_by_id_alone(catalogue: Catalogue):

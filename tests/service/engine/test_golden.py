@@ -49,6 +49,16 @@ def test_it_opens_and_answers_as_it_did(number: int):
     recommender.close()
 
 
+@pytest.mark.parametrize("number", range(OLDEST_FORMAT, FORMAT_VERSION + 1))
+def test_a_blocklist_holds_in_it(number: int):
+    recommender = Recommender.open(GOLDEN / f"v{number}" / "model")
+    blocked, *others = recommender.popular("tracks", 10)
+
+    assert recommender.block([blocked.id, "nobody - nothing"]) == 1
+    assert recommender.popular("tracks", 9) == others
+    recommender.close()
+
+
 def test_format_2_is_searched_and_looked_up_as_before():
     recommender = Recommender.open(GOLDEN / "v2" / "model")
     track, artist = recommender.popular("tracks", 1)[0], recommender.popular("artists", 1)[0]

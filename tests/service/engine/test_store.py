@@ -19,6 +19,7 @@ from service.engine import Artifacts, NoModel, Store, StoreBusy, UnusableStore
 from service.engine.manifest import MANIFEST
 from tests.service.engine.conftest import IRREGULAR
 
+VERSIONS = V1, V2, V3 = [f"2026112{day}T211155.204Z-3f2a9c" for day in (1, 2, 3)]
 NOON, DAY = datetime(2026, 11, 27, 12, tzinfo=UTC), timedelta(days=1)
 
 
@@ -192,6 +193,26 @@ def test_versions_are_in_the_order_of_publication_whatever_the_clock_says(tmp_pa
     assert store.prune(1) == published[:-2]
 
 
+@pytest.mark.parametrize("copy", ["backup-of-{}", "{}.bak", "{} (copy)", "zz", "0", "99999999T999999.999Z-3f2a9c"])
+def test_versions_that_people_named_are_kept_and_count_as_none_of_the_newest(tmp_path: Path, copy: str):
+    store, copied = Store(tmp_path), copy.format(V1)
+    publish(store, V1)
+    shutil.copytree(tmp_path / V1, tmp_path / copied)
+    publish(store, V2)
+    publish(store, V3)
+
+    assert store.versions() == [copied, *VERSIONS]
+    assert store.prune(2) == [V1]
+    assert store.rollback().name == V2
+    with pytest.raises(NoModel, match=f"no version older than {V2}"):
+        store.rollback()
+    assert store.rollback(copied).name == store.current().name == copied
+    with pytest.raises(NoModel, match="no version older than"):
+        store.rollback()
+    assert store.prune(1) == [V2]
+    assert store.versions() == [copied, V3]
+
+
 def test_the_name_of_a_version_begins_with_its_time_in_utc(tmp_path: Path):
     publish(Store(tmp_path), "a name of other software")
 
@@ -225,11 +246,11 @@ def test_without_locks_a_change_names_the_lock_the_reason_and_the_option(tmp_pat
 
 def test_without_locks_one_process_at_a_time_may_change_a_store(tmp_path: Path, no_locks: str):
     store = Store(tmp_path, needs_locks=False)
-    for name in ("v1", "v2", "v3"):
+    for name in VERSIONS:
         publish(store, name)
 
-    assert store.rollback().name == "v2"
-    assert store.prune(1) == ["v1"]
+    assert store.rollback().name == V2
+    assert store.prune(1) == [V1]
 
 
 def test_without_locks_a_version_opens_and_each_store_is_warned_of_once(
@@ -275,14 +296,14 @@ def test_a_store_path_that_is_not_utf_8_is_refused_before_any_work(tmp_path: Pat
 
 def test_a_version_that_is_open_is_not_pruned(models: Path, tmp_path: Path):
     store = Store(tmp_path)
-    for name in ("v1", "v2", "v3"):
+    for name in VERSIONS:
         shutil.copytree(Store(models).current(), tmp_path / name)
         (tmp_path / "CURRENT").write_text(name)
-    opened = Artifacts.open(tmp_path / "v1")
+    opened = Artifacts.open(tmp_path / V1)
 
-    assert store.prune(1) == ["v2"]
+    assert store.prune(1) == [V2]
     opened.close()
-    assert store.prune(1) == ["v1"]
+    assert store.prune(1) == [V1]
 
 
 def test_a_refused_version_is_kept_apart_in_place_of_the_one_before(tmp_path: Path):

@@ -62,6 +62,11 @@ def test_folding_twice_is_folding_once():
     assert [fold(text) for text in once] == once
 
 
+@given(st.text(st.characters(max_codepoint=0x7F)))
+def test_plain_text_folds_as_it_does_among_other_text(text: str):
+    assert fold(f"ß {text} ß") == " ".join(["ss", *fold(text).split(), "ss"])
+
+
 @given(st.text(st.characters(codec=None)))
 def test_a_folded_text_can_be_stored(text: str):
     assert fold(text).encode() is not None
@@ -113,6 +118,11 @@ def test_any_title_is_folded_once_and_for_all(title: str):
         ("Łona", "lona"),
         ("Motörhead", "motorhead"),
         ("Đorđe", "dorde"),
+        ("Þórs Þrumur", "thors thrumur"),
+        ("Cœur de Pœte", "coeur de poete"),
+        ("Seiðr Ħal Ŧaŋa", "seidr hal tana"),
+        ("Ɛƒƒe Əlvan", "ɛffe elvan"),
+        ("کیوسک مصطفى", "كيوسك مصطفي"),
         ("Ωραία", "ωραια"),
         ("Ёлка", "елка"),
         ("שָׁלוֹם", "שלום"),

@@ -34,6 +34,16 @@ def path(tmp_path: Path) -> Path:
                 '""',
             },
         ),
+        (
+            'Bad Artist - Bad Song # removed by "Legal"\nt1 # a "b" # c\n"c" # see "d"',
+            {"Bad Artist - Bad Song", "t1", "c"},
+        ),
+        ('"a # b" # "c"\n"d" #\n#1 Dads # "x"\n# "y"', {"a # b", "d", "#1 Dads"}),
+        (
+            '"Weird Al" Yankovic # he\n"Weird Al" Yankovic - "Eat It" # it\nA - #\n',
+            {'"Weird Al" Yankovic', '"Weird Al" Yankovic - "Eat It"', "A - #"},
+        ),
+        ("t1 # x\rt2\r\nt3 # y\r", {"t1", "t2", "t3"}),
         ("\xa0t1\u3000\r\r\n", {"t1"}),
     ],
 )

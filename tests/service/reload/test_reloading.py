@@ -3,14 +3,16 @@
 import asyncio
 import errno
 import json
+import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from service.api.state import AppState
 from service.app import create_app
 from service.auth.keys import Key, Keys, Right, digest_of, new_key
 from service.engine import FORMAT_VERSION, CorruptModel, Manifest, Recommender, Store
-from service.reload.reloader import Reloader
+from service.reload.reloader import RETRY_S, Reloader
 from service.reload.serving import ServedModel
 from service.settings import Settings
 from service.telemetry.status import Status, StatusDirectory, WorkerStatus
@@ -293,6 +295,32 @@ def test_troubles_that_last_are_tried_at_growing_intervals_while_the_old_version
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("error", [stale("gram.npy"), RuntimeError("strange")])
+def test_a_version_is_served_within_ten_seconds_of_the_end_of_a_trouble_however_long_it_lasted(
+    error: Exception, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opener, passed_s = Opener(*[error] * 12), [0.0]
+    tries_s: list[float] = []
+
+    async def scene() -> None:
+        model = ServedModel(published, StatusDirectory(tmp_path / "workers"), opener)
+        while model.manifest is None:
+            n_tries = len(opener.names)
+            await model.poll()
+            tries_s.extend([passed_s[0]] * (len(opener.names) - n_tries))
+            passed_s[0] += RETRY_S
+        model.close()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: passed_s[0])
+        asyncio.run(scene())
+
+    pauses_s = [after - before for before, after in pairwise(tries_s)]
+    assert len(tries_s) == 13
+    assert pauses_s == sorted(pauses_s)  # growing
+    assert pauses_s[-1] + RETRY_S < 10
+
+
 def test_a_reload_does_not_wait_for_statuses_that_cannot_be_written_and_says_why(published: Path, service: Service):
     status = service.state.statuses.path(os.getpid())
     blocked = status.with_name(f"{status.name}.{os.getpid()}")  # the name under which a status is written first
@@ -440,7 +468,7 @@ class Model:
         self.blocked: list[frozenset[str]] = []
 
     async def poll(self, *, again: bool) -> None:
-        self.polled_s.append(monotonic())
+        self.polled_s.append(time.monotonic())
 
     async def block(self, ids: frozenset[str]) -> None:
         self.blocked.append(ids)
@@ -569,6 +597,32 @@ def test_blocked_items_stay_blocked_in_the_next_version(published: Path, blockli
     blocking.reload()
 
     assert blocked not in ids(blocking.ask(k=500))
+
+
+def test_the_log_says_how_many_items_of_each_version_a_blocklist_blocks(
+    published: Path, recommender: Recommender, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO, "segue")
+    named = frozenset(artist.id for artist in recommender.popular("artists", 2))
+    tracks = [track for track in recommender.popular("tracks", 10**6) if track.artist and track.artist.id in named]
+    first = Store(published).current().name
+
+    async def scene() -> str:
+        model = ServedModel(published, StatusDirectory(tmp_path / "workers"))
+        await model.block(named | {"unknown"})  # at the start, the blocklist is read before the model
+        await model.poll()
+        second = publish(published)
+        await model.poll()
+        await model.block(frozenset({"unknown"}))
+        model.close()
+        return second
+
+    second = asyncio.run(scene())
+    assert [line for line in caplog.messages if "blocked" in line] == [
+        f"3 ids are blocked: {2 + len(tracks)} tracks and artists of version {first}",
+        f"3 ids are blocked: {2 + len(tracks)} tracks and artists of version {second}",
+        f"1 ids are blocked: 0 tracks and artists of version {second}",
+    ]
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"a\0b", None])

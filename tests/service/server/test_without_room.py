@@ -62,23 +62,32 @@ def test_no_answer_is_lost_if_no_directory_has_room(size: str, store: Path, keys
 
 
 @needs_mounts
-@pytest.mark.parametrize("removed", [False, True])
-def test_no_answer_is_lost_if_the_directory_is_filled_or_removed_meanwhile(removed: bool, store: Path, keys: Path):
+def test_no_answer_is_lost_if_the_directory_is_filled_and_then_removed_meanwhile(store: Path, keys: Path):
     with running(store, 2, "mount -t tmpfs -o size=4m tmpfs /dev/shm", keys=keys) as service:
         answers(service)
         memory = Path(f"/proc/{service.process.pid}/root/dev/shm")
-        if removed:
-            shutil.rmtree(next(memory.glob("segue-*")))
-        else:
-            with suppress(OSError), (memory / "fill").open("wb", buffering=0) as file:
-                while file.write(bytes(4096)):
-                    pass
-        answers(service)
-        kill_a_worker(service)
-        answers(service)
+        for spoil, lost, reason in (
+            (fill, "metrics show an old status", "No space left on device"),
+            (remove_runtime, "metrics of this process are lost", "No such file or directory"),
+        ):
+            spoil(memory)
+            answers(service)
+            kill_a_worker(service)
+            answers(service)
+            until(lambda lost=lost, reason=reason: any(lost in line and reason in line for line in service.lines))
 
-        assert service.logged("died") == service.logged("died (-9)") == 1
-        until(lambda: service.logged("metrics show an old status"))
+        assert service.logged("died") == service.logged("died (-9)") == 2
+
+
+def fill(memory: Path) -> None:
+    with suppress(OSError), (memory / "fill").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+def remove_runtime(memory: Path) -> None:
+    (memory / "fill").unlink()
+    shutil.rmtree(next(memory.glob("segue-*")).rename(memory / "removed"))  # at one stroke
 
 
 @needs_mounts
