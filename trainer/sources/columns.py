@@ -47,11 +47,6 @@ class Columns:
         return {role: place for role, place in self.places.items() if role != "time"}
 
     @property
-    def listens(self) -> bool:
-        """True if each row is one listen of a listener: it has a time, and neither a playlist nor a count."""
-        return {"user", "time"} <= set(self.places) and not {"playlist", "title", "count"} & set(self.places)
-
-    @property
     def roles(self) -> dict[str, str]:
         """The name of the column for each role."""
         return {ROLE_SHOWN.get(role, role): self.names[place] for role, place in self.places.items()}
@@ -131,10 +126,14 @@ def _places(names: Sequence[str], given: Mapping[str, str], format_: Format | No
         _add(places, role, [column], names)
     for role, usual in NAMES.items():
         _add(places, role, [name for name in usual if name not in BARE], names)
+    if any(plain(name) in NAME for name in names):
+        _add(places, "artist_name", ["artists"], names)
     for role, other in (("playlist", "title"), ("user", ""), ("track", "track_name"), ("artist", "artist_name")):
         bare = [name for name in NAMES[role] if name in BARE]
         _add(places, other if other and role in places else role, bare, names)
     _add(places, _role_of_name(places), NAME, names)
+    if {"artist", "artist_name"} & set(places) and {"track_name", NAME_OF_EITHER} & set(places):
+        _add(places, "track", ["id"], names)
     _add(places, _role_of_title(places), TITLE, names)
     settled = _settled({role: place for role, place in places.items() if place != OFF}, names, given)
     return {role: settled[role] for role in ROLES if role in settled}
@@ -164,8 +163,11 @@ def _add(places: dict[str, int], role: str, known: Sequence[str], names: Sequenc
 
 
 def _role_of_name(places: Mapping[str, int]) -> str:
-    """Return the role of a column named `name`: the track's name, unless it may be the artist's."""
-    return "track_name" if {"track", "artist_name"} & set(places) else NAME_OF_EITHER
+    """Return the role of a column named `name`: the name that no other column has, of the track if that is clear."""
+    of_playlist = "playlist" in places and "title" not in places
+    if of_playlist and "track_name" in places:
+        return "title"
+    return "track_name" if {"track", "artist_name"} & set(places) and not of_playlist else NAME_OF_EITHER
 
 
 def _role_of_title(places: Mapping[str, int]) -> str:

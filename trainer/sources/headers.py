@@ -56,6 +56,10 @@ NAMES: dict[str, tuple[str, ...]] = {
     "played_pct": ("playedratiopct",),
 }
 NUMBERS = ("count", "position", "played_ms", "played_pct")
+
+# The share of lines, or of values, that says of which kind all are.
+NEARLY_ALL = 0.95
+
 IDS = ("playlist", "user", "track", "artist")
 
 # Names of ids that stand for names as well. The rest of the header, or the rows, tell which.

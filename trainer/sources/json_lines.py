@@ -9,11 +9,12 @@ import polars as pl
 
 from trainer.sources.account import Account
 from trainer.sources.chunked_files import Chunks, Frames, Head, first_line, whole_lines
-from trainer.sources.columns import Columns, find_columns
+from trainer.sources.columns import TRACK_OR_NAME, Columns, find_columns
 from trainer.sources.delimited import NOT_UTF8
 from trainer.sources.encodings import HALF_A_CHARACTER, HALF_ESCAPED, REPLACEMENT, REPLACEMENT_ESCAPED
-from trainer.sources.rows import LARGEST_WHOLE
+from trainer.sources.headers import IDS
 from trainer.sources.source import NotData
+from trainer.sources.texts import LostDigits, lost_digits, number_text
 
 HEAD_LINES = 1000
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -72,17 +73,17 @@ def json_frames(chunks: Chunks, keys: Mapping[str, str], name: str, account: Acc
     decoder = msgspec.json.Decoder(row_type)
     by_role = {role: fields[key] for role, key in keys.items()}
     for block, size in whole_lines(chunks, name):
-        yield _frame(block, decoder, by_role, account), size
+        yield _frame(block, decoder, by_role, name, account), size
 
 
-def _frame(block: bytes, decoder: Any, fields: Mapping[str, str], account: Account) -> pl.DataFrame:
+def _frame(block: bytes, decoder: Any, fields: Mapping[str, str], name: str, account: Account) -> pl.DataFrame:
     """Return the rows in *block* with the field for each role."""
     numbers: list[int] = []
     try:
         rows = decoder.decode_lines(block)
     except MALFORMED:
         rows = _sound_rows(block, decoder, account, numbers)
-    columns = {role: _column([getattr(row, field) for row in rows]) for role, field in fields.items()}
+    columns = {role: _column([getattr(row, field) for row in rows], role, name) for role, field in fields.items()}
     return pl.DataFrame({**columns, "row": numbers} if numbers else columns)
 
 
@@ -116,18 +117,23 @@ def _fault(error: Exception) -> str:
     return f"not a JSON object of text and numbers, {first_line(error).partition(' (byte')[0]}"
 
 
-def _column(cells: list[Cell]) -> pl.Series:
+def _column(cells: list[Cell], role: str, name: str) -> pl.Series:
     """Return *cells* as text, or as whole numbers if all are, which `bare` converts at once."""
     types = set(map(type, cells))
     if types <= {int, type(None)}:
         with suppress(OverflowError, TypeError):
-            return pl.Series(cells, dtype=pl.Int64)
+            return pl.Series(role, cells, dtype=pl.Int64)
     if not types <= {str}:
-        cells = [cell if isinstance(cell, str) else _text(cell) for cell in cells]
-    return pl.Series(cells, dtype=pl.String)
+        cells = [cell if isinstance(cell, str) else _text(cell, role, name) for cell in cells]
+    return pl.Series(role, cells, dtype=pl.String)
 
 
-def _text(cell: float | None) -> str:
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) <= LARGEST_WHOLE:
-        return str(int(cell))
-    return "" if cell is None else str(cell)
+def _text(cell: float | None, role: str, name: str) -> str:
+    if cell is None:
+        return ""
+    try:
+        return number_text(cell)
+    except LostDigits:
+        if role in (*IDS, TRACK_OR_NAME):
+            raise lost_digits(name, role, cell) from None
+        return str(cell)

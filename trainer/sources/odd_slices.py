@@ -10,6 +10,7 @@ from trainer.errors import BadInput
 from trainer.sources.account import Account
 from trainer.sources.names import track_id
 from trainer.sources.source import SourcePlaylist, SourceTrack
+from trainer.sources.texts import LostDigits, number_text
 
 START = re.compile(r'"playlists"\s*:\s*\[')
 GAP = re.compile(r"[\s,]*")
@@ -132,8 +133,10 @@ def _whole(text: str, place: str, account: Account) -> str:
 
 
 def _text(record: dict[str, Any], field: str) -> str:
-    """Return a field as text, '' if it is missing or neither text nor a number. 7.0 and 7 are one id."""
+    """Return a field as an id is written, '' if it is missing, neither text nor a number, or lost digits."""
     value = record.get(field)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    if isinstance(value, str):
+        return value
+    with suppress(LostDigits):
+        return number_text(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+    return ""

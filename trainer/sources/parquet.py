@@ -11,7 +11,7 @@ from trainer.sources.account import Account
 from trainer.sources.chunked_files import POLARS_ERRORS, FilePath, Frames, Head, first_line, seekable, size_of
 from trainer.sources.columns import ROLE_SHOWN, Columns, find_columns
 from trainer.sources.headers import NUMBERS
-from trainer.sources.rows import whole_texts
+from trainer.sources.texts import number_texts
 
 PARQUET_MAGIC = b"PAR1"
 
@@ -87,7 +87,7 @@ def _text(column: pl.Series, name: str) -> pl.Series:
     if column.dtype.is_integer():  # needs no cleaning as text does
         return column
     if column.dtype.is_float():
-        return whole_texts(column.fill_nan(None), name).fill_null("")
+        return number_texts(column.fill_nan(None), name).fill_null("")
     return column.cast(pl.String).fill_null("")
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer.config import ReadOptions
 from trainer.errors import BadInput
 from trainer.sources import lastfm, listens, mpd, playlist_files, spotify_export, table
 from trainer.sources.account import PassedOver
 from trainer.sources.chunked_files import ZIP_MAGIC, FilePath, Head, read_head
 from trainer.sources.files import Seen, directory_files, zip_files
 from trainer.sources.foreign import refuse_foreign
+from trainer.sources.inputs import Inputs
 from trainer.sources.source import NotData, Source
 
 FORMATS = (
@@ -34,9 +34,9 @@ class Search:
         passed: the files that hold no data, or were found before.
     """
 
-    def __init__(self, options: ReadOptions) -> None:
+    def __init__(self, inputs: Inputs) -> None:
         self.passed: list[PassedOver] = []
-        self._options = options
+        self._inputs = inputs
         self._seen = Seen()
 
     def find(self, path: Path) -> list[Source]:
@@ -73,7 +73,7 @@ class Search:
         refuse_foreign(head)
         if head.raw.startswith(ZIP_MAGIC) or path.suffix.lower() == ".zip":
             return self._in_zip(path)
-        found = _recognised(head, self._options)
+        found = _recognised(head, self._inputs)
         if not found:
             raise UnknownFormat(f"cannot read {path}: its format is unknown.")
         return found
@@ -85,7 +85,7 @@ class Search:
 
     def _among(self, files: Sequence[FilePath], owner: Path) -> list[Source]:
         """Return the sources in the *files* of a directory or zip file; raise NotData if there are none."""
-        collection = lastfm.find_collection(files)
+        collection = lastfm.find_collection(files, self._inputs)
         if collection:
             self._leave([file for file in files if file.name not in lastfm.NAMES], "a collection of Last.fm")
             return collection
@@ -120,13 +120,13 @@ class Search:
         return first is None
 
 
-def _recognised(head: Head, options: ReadOptions) -> list[Source]:
+def _recognised(head: Head, inputs: Inputs) -> list[Source]:
     return (
-        listens.find_listens(head, options.min_played_s)
-        or spotify_export.find_export(head)
-        or playlist_files.find_playlist_files(head)
-        or lastfm.find_in_file(head)
-        or table.find_tables(head, options)
+        listens.find_listens(head, inputs.options.min_played_s)
+        or spotify_export.find_export(head, inputs)
+        or playlist_files.find_playlist_files(head, inputs)
+        or lastfm.find_in_file(head, inputs)
+        or table.find_tables(head, inputs)
         or mpd.find_slices(head)
     )
 

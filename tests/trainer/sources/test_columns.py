@@ -71,7 +71,7 @@ def test_case_blanks_and_punctuation_of_names_do_not_matter(header: str):
     [
         ("pid,song,title", TITLE_OF_EITHER),
         ("pid,song,Title,track_name", "title"),
-        ("pid,song,title,name", "title"),
+        ("pid,song,title,name", TITLE_OF_EITHER),
         ("pid,song,title,playlist_name", "track_name"),
         ("pid,artist,title", TITLE_OF_EITHER),
         ("pid,song,title,track_name,playlist_name", None),

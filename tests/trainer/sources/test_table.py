@@ -181,7 +181,7 @@ def test_ids_in_parquet_may_be_numbers_text_categories_or_bytes(tmp_path: Path):
     ],
 )
 def test_a_row_without_an_id_is_odd(tmp_path: Path, write: Callable[[Path], Path]):
-    assert re.search(r"1: no (playlist|track) id \(data row 2\)", refusal(write(tmp_path)))
+    assert re.search(r"1: no (user|track) id \(data row 2\)", refusal(write(tmp_path)))
 
 
 def test_the_number_of_a_row_counts_through_all_batches(tmp_path: Path):
@@ -305,7 +305,7 @@ def test_the_role_of_titles_is_reported_once_with_the_option_that_changes_it(
 
     assert {track.name for found in batches(path, 40) for track in found.tracks} == {"Creep", "Joga", "Army of Me"}
     said = capsys.readouterr().err
-    assert said.count("the titles are taken for titles of tracks") == 1
+    assert said.count("taken for names of tracks") == 1
     assert said.endswith("--columns title=title\n")
 
 
