@@ -125,3 +125,5 @@ def _items(source: Source, block_bytes: int) -> Iterable[SourcePlaylist | Intera
         yield from source.read(block_bytes)
     except OSError as error:
         raise BadInput(f"cannot read {source.name}: {error.strerror or error}.") from error
+    except MemoryError as error:
+        raise BadInput(f"cannot read {source.name}: the memory is too small for it. Split it into files.") from error

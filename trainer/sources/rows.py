@@ -10,7 +10,7 @@ import polars as pl
 from trainer.sources.account import MOST_PLACES, Account
 from trainer.sources.columns import Columns, option
 from trainer.sources.file_names import playlist_id, stem_of
-from trainer.sources.headers import IDS, NUMBERS
+from trainer.sources.headers import BARE, IDS, NUMBERS, plain
 from trainer.sources.inputs import Inputs
 from trainer.sources.names import artist_id, track_id
 from trainer.sources.texts import are_floats, bare, without_points
@@ -84,10 +84,12 @@ class Rows:
 
     def _are_told_apart_by_file(self) -> bool:
         """Return True, with a remark, if playlists have titles and neither ids nor listeners."""
-        titled = self._named == "title" or (self._decision.titled and "playlist" not in self._options.columns)
+        column = self._account.columns.get(self._named, "")
+        is_id = plain(column) not in BARE or "playlist" in self._options.columns
+        titled = self._named == "title" or (self._decision.titled and not is_id)
         by_file = bool(self._place) and titled and "user" not in self._roles and not self._columns.one_playlist
         if by_file:
-            advice = option(playlist=self._account.columns[self._named])
+            advice = option(playlist=column)
             self._account.notes.append(
                 f"playlists have titles and no ids, so each file has its own. "
                 f"If a title is one playlist in all files, add {advice}"

@@ -1,5 +1,6 @@
 """The search for sources in files, directories and zip files."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ FORMATS = (
     "tables of interactions: csv, tsv or txt with a header, jsonl or ndjson, "
     "parquet; each plain, packed with gzip, Zstandard, xz or bzip2, or in a zip file."
 )
+DESCRIPTION = re.compile(r"(readme|licen[cs]e|copying|changelog)(\.(txt|md|rst|html?|pdf))?", re.IGNORECASE)
 NO_FILE = "it is a link to a missing file, or no regular file."
 
 
@@ -69,6 +71,8 @@ class Search:
 
     def _in_file(self, path: FilePath) -> list[Source]:
         """Return the sources in a file; raise NotData if it has none, BadInput if it is damaged or ambiguous."""
+        if DESCRIPTION.fullmatch(path.name):
+            raise UnknownFormat(f"cannot read {path}: it is a description by its name. Rename it if it holds data.")
         head = read_head(path)
         refuse_foreign(head)
         if head.raw.startswith(ZIP_MAGIC) or path.suffix.lower() == ".zip":
@@ -76,7 +80,7 @@ class Search:
         found = _recognised(head, self._inputs)
         if not found:
             raise UnknownFormat(f"cannot read {path}: its format is unknown.")
-        return found
+        return [] if self._is_copy(head) else found
 
     def _in_zip(self, path: FilePath) -> list[Source]:
         if not isinstance(path, Path):
@@ -102,7 +106,7 @@ class Search:
                 found += self._in_file(file)
             except NotData as error:
                 errors[str(file)] = error
-        if not found:
+        if len(errors) == len(files):
             # The error of a file in a known format helps more.
             nothing = UnknownFormat(f"cannot read {owner}: no file in it holds data.")
             several = [nothing] if len(errors) != 1 else []
@@ -112,6 +116,14 @@ class Search:
 
     def _leave(self, files: Sequence[FilePath], beside: str) -> None:
         self.passed += [PassedOver(str(file), f"it lies beside {beside}, read alone.") for file in files]
+
+    def _is_copy(self, head: Head) -> bool:
+        first = self._seen.same(head)
+        if first is not None:
+            beside = str(first.parent) == str(head.path.parent)
+            where = str(first) if beside else f"a file in {first.parent}"
+            self.passed.append(PassedOver(str(head.path), f"it has the same content as {where}, which is read once."))
+        return first is not None
 
     def _is_new(self, path: Path) -> bool:
         first = self._seen.first(path)

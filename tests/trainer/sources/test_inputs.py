@@ -61,9 +61,11 @@ def test_titles_of_two_people_are_two_playlists(tmp_path: Path, capsys: pytest.C
 def test_ids_and_listeners_tell_playlists_apart_in_all_files(tmp_path: Path):
     for name in "ab":
         a_file(tmp_path / "ids" / f"{name}.csv", f"Playlist,song_id\np1,{name}\n")
+        a_file(tmp_path / "long" / f"{name}.csv", f"playlist_id,song_id\nRainy morning,{name}\n")
         a_file(tmp_path / "users" / f"{name}.csv", f"user,Playlist,song_id\nann,Favorite songs,{name}\n")
 
     assert ids(tmp_path / "ids") == ["p1", "p1"]
+    assert ids(tmp_path / "long") == ["Rainy morning"] * 2
     assert ids(tmp_path / "users") == ["ann - Favorite songs"] * 2
 
 

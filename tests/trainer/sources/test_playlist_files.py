@@ -168,9 +168,9 @@ def test_a_playlist_file_is_a_playlist_of_named_tracks(tmp_path: Path, name: str
 
 
 def test_a_folder_of_playlist_files_is_a_playlist_a_file(tmp_path: Path):
-    for name, content in (("a.m3u", M3U), ("b.pls", PLS), ("c.xspf", XSPF), ("d.jspf", JSPF), ("e.m3u.gz", M3U)):
+    for name, content in (("a.m3u", M3U), ("b.pls", PLS), ("c.xspf", XSPF), ("d.jspf", JSPF), ("e.m3u.gz", f"{M3U}\n")):
         write(tmp_path / "ann" / name, gzip.compress(content.encode()) if name.endswith(".gz") else content)
-    write(tmp_path / "bob" / "a.m3u", M3U)
+    write(tmp_path / "bob" / "a.m3u", f"\n{M3U}")
 
     found = playlists(tmp_path)
 
