@@ -26,7 +26,7 @@ from trainer.sources.source import NotData
 
 DELIMITERS = (",", "\t", ";", "|")
 CAREFUL_ROWS = 250_000
-SAMPLE_LINES = 20
+SAMPLE_LINES = 100
 NOT_UTF8 = "not UTF-8, convert the file"
 KNOWN_NAMES = frozenset((*NAME, *TITLE, *(name for names in NAMES.values() for name in names)))
 
@@ -77,7 +77,7 @@ def find_form(head: Head, given: Mapping[str, str]) -> tuple[Delimited, Columns]
     fields = [_split_line(line, delimiter) for line in lines if line]
     columns, has_header = _find_columns(fields, given, str(head.path))
     skipped = head.text[: len(head.text) - len(text)].count(b"\n") + bool(said) + has_header
-    return Delimited(delimiter, len(fields[0]), columns.read, skipped), columns
+    return Delimited(delimiter, len(columns.names), columns.read, skipped), columns
 
 
 def delimited_frames(chunks: Chunks, form: Delimited, name: str, account: Account) -> Frames:
@@ -102,19 +102,23 @@ def delimited_frames(chunks: Chunks, form: Delimited, name: str, account: Accoun
 def _find_columns(fields: list[list[str]], given: Mapping[str, str], file: str) -> tuple[Columns, bool]:
     """Return the columns of a file that begins with the *fields*, and whether it has a header."""
     header = fields[0] if fields else []
-    numbers = [str(number) for number in range(1, len(header) + 1)]
+    is_known = bool(KNOWN_NAMES & set(map(plain, header)))
     by_number = any(column.isdecimal() and column not in header for column in given.values())
-    if by_number and not KNOWN_NAMES & set(map(plain, header)):
-        return find_columns(numbers, given, file), False
+    if by_number and not is_known:
+        return find_columns(_numbers(len(header)), given, file), False
     for shape in SHAPES:
-        if shape.fits(fields):
-            return Columns(shape.name, numbers, shape.roles), False
+        if not is_known and shape.fits(fields):
+            return Columns(shape.name, _numbers(len(shape.fields)), shape.roles), False
     try:
         return find_columns(header, given, file), True
     except NotData:
         if any(DATA.fullmatch(name.strip()) for name in header):
             raise _no_header(header, file) from None
         raise
+
+
+def _numbers(width: int) -> list[str]:
+    return [str(number) for number in range(1, width + 1)]
 
 
 def _no_header(header: list[str], file: str) -> NotData:

@@ -62,7 +62,7 @@ def document_source(head: Head, format_: str, parse: Parse, inputs: Inputs) -> S
     """
     path, account = head.path, Account(format_, unit="tracks")
     file = File(str(path), playlist_id(str(path), inputs.place(str(path))))
-    return Source(str(path), size_of(path), lambda _: _playlists(path, file, parse, account), account)
+    return Source(str(path), size_of(path), lambda _: _playlists(path, file, parse, account), account, is_playlist=True)
 
 
 def listings(playlists: Iterable[Any], read: Callable[[Any], Listing], account: Account) -> Iterator[Listing]:

@@ -25,16 +25,16 @@ class Seen:
 
     def __init__(self) -> None:
         self._paths: dict[Identity, Path] = {}
-        self._by_head: dict[bytes, list[FilePath]] = {}
+        self._by_head: dict[tuple[bytes, str], list[FilePath]] = {}
 
     def first(self, path: Path) -> Path | None:
         """Return the first path by which this file was found; None if this is the first."""
         found = self._paths.setdefault(_identity(path), path)
         return None if found is path else found
 
-    def same(self, head: Head) -> FilePath | None:
-        """Return the first file with the content of the one that begins with *head*; None if this is the first."""
-        alike = self._by_head.setdefault(hashlib.blake2b(head.text).digest(), [])
+    def same(self, head: Head, title: str) -> FilePath | None:
+        """Return the first file with the content that begins with *head*, and with *title*; None if this is it."""
+        alike = self._by_head.setdefault((hashlib.blake2b(head.text).digest(), title), [])
         if alike and (head.is_whole or digest(head.path) in map(digest, alike)):
             return alike[0]
         alike.append(head.path)

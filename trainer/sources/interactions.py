@@ -49,7 +49,7 @@ def table_source(
                 yield _interactions(cleaned, taken)
 
     inputs.alike(columns).add(sample)
-    return Source(str(path), size_of(path), read, account)
+    return Source(str(path), size_of(path), read, account, columns.one_playlist)
 
 
 def _interactions(frame: pl.DataFrame, size: int) -> Interactions:

@@ -10,10 +10,12 @@ import polars as pl
 from trainer.sources.account import MOST_PLACES, Account
 from trainer.sources.columns import Columns, option
 from trainer.sources.file_names import playlist_id, stem_of
-from trainer.sources.headers import BARE, IDS, NUMBERS, plain
+from trainer.sources.headers import BARE, EXPORTS, IDS, NUMBERS, plain
 from trainer.sources.inputs import Inputs
 from trainer.sources.names import artist_id, track_id
 from trainer.sources.texts import are_floats, bare, without_points
+
+SPOTIFY_ID = "^([0-9A-Za-z]{22})$"
 
 PLAYED = ("played_ms", "played_pct")
 
@@ -54,6 +56,7 @@ class Rows:
         frame = frame.rename(self._decision.roles)
         frame = self._with_whole_numbers(frame.with_columns(bare(text) for text in frame if self._is_cleaned_now(text)))
         frame = _with_numbers(_with_tracks(self._with_playlists(frame)))
+        frame = _with_uris(frame) if self._columns.format in EXPORTS and "track" in frame.columns else frame
         return self._heard(self._sound(frame))
 
     def _is_cleaned_now(self, column: pl.Series) -> bool:
@@ -177,6 +180,11 @@ def _with_tracks(frame: pl.DataFrame) -> pl.DataFrame:
     named = said.join(pairs, on=pairs.columns[:2], how="left", maintain_order="left")["id"]
     kept = frame["track"] if "track" in frame.columns else named
     return frame.with_columns(named.zip_with(nameless, kept).alias("track"))
+
+
+def _with_uris(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return *frame* with Spotify's URIs in place of its bare ids."""
+    return frame.with_columns(pl.col("track").str.replace(SPOTIFY_ID, "spotify:track:$1"))
 
 
 def first_of(role: str, other: str) -> pl.Expr:

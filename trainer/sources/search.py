@@ -8,6 +8,7 @@ from trainer.errors import BadInput
 from trainer.sources import lastfm, listens, mpd, playlist_files, spotify_export, table
 from trainer.sources.account import PassedOver
 from trainer.sources.chunked_files import ZIP_MAGIC, FilePath, Head, read_head
+from trainer.sources.file_names import stem_of
 from trainer.sources.files import Seen, directory_files, zip_files
 from trainer.sources.foreign import refuse_foreign
 from trainer.sources.inputs import Inputs
@@ -80,7 +81,7 @@ class Search:
         found = _recognised(head, self._inputs)
         if not found:
             raise UnknownFormat(f"cannot read {path}: its format is unknown.")
-        return [] if self._is_copy(head) else found
+        return [] if self._is_copy(head, found) else found
 
     def _in_zip(self, path: FilePath) -> list[Source]:
         if not isinstance(path, Path):
@@ -117,8 +118,9 @@ class Search:
     def _leave(self, files: Sequence[FilePath], beside: str) -> None:
         self.passed += [PassedOver(str(file), f"it lies beside {beside}, read alone.") for file in files]
 
-    def _is_copy(self, head: Head) -> bool:
-        first = self._seen.same(head)
+    def _is_copy(self, head: Head, sources: Sequence[Source]) -> bool:
+        title = stem_of(head.path.name) if any(source.is_playlist for source in sources) else ""
+        first = self._seen.same(head, title)
         if first is not None:
             beside = str(first.parent) == str(head.path.parent)
             where = str(first) if beside else f"a file in {first.parent}"

@@ -115,6 +115,22 @@ def test_a_file_beside_its_packed_copy_is_read_once_and_named(
     assert f"a.csv.{packing}: it has the same content as {tmp_path / 'a.csv'}, which" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["a (1).csv", "Copy of a.csv", "old/b.txt"])
+def test_a_copy_of_a_table_of_any_name_is_read_once(tmp_path: Path, name: str):
+    (tmp_path / "old").mkdir()
+    for path in ("a.csv", name):
+        (tmp_path / path).write_bytes(a_table("a"))
+
+    assert ids(tmp_path) == ["a"]
+
+
+def test_playlists_of_the_same_tracks_and_other_names_are_two(tmp_path: Path):
+    for name in ("rock.m3u", "pop.m3u"):
+        (tmp_path / name).write_text("#EXTM3U\n#EXTINF:1,Muse - Hoodoo\na.mp3\n")
+
+    assert len(ids(tmp_path)) == 2
+
+
 def test_a_zip_file_beside_its_folder_is_read_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     members = {f"{name}.csv": a_table(name) for name in "abc"}
     a_zip(tmp_path / "lists.zip", members)
