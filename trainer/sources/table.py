@@ -81,7 +81,7 @@ def _text_source(head: Head, inputs: Inputs, encoding: str) -> Source:
 
 
 def _account(columns: Columns, kind: str) -> Account:
-    return Account(columns.format or kind, columns.roles, columns.unused)
+    return Account(columns.format or kind, columns.roles, columns.unused, notes=[*columns.remarks])
 
 
 def _chunks(path: FilePath, size: int, encoding: str, account: Account) -> Chunks:

@@ -332,6 +332,25 @@ def test_columns_by_number_read_a_file_without_a_header(tmp_path: Path):
     assert understood(path, user="1", track="2", count="3")[0] == [("196", "", "242", "", 3), ("186", "", "302", "", 3)]
 
 
+@pytest.mark.parametrize(
+    ("header", "is_header"), [("who\twhat\tn", True), ("who\t17\tn", True), ("8\t17\t2", False), ("8\t17\tmany", True)]
+)
+def test_columns_by_number_leave_out_a_first_line_that_resembles_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], header: str, is_header: bool
+):
+    path = a_file(tmp_path / "u.data", header, "196\t242\t3", "186\t302\t3")
+
+    assert len(understood(path, user="1", track="2", count="3")[0]) == 3 - is_header
+    assert ("the first line is taken for a header: 1 '" in capsys.readouterr().err) == is_header
+
+
+def test_a_first_line_that_may_be_a_header_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = a_file(tmp_path / "u.data", "who\twhat", "ann\tCreep", "bob\tLucky")
+
+    assert len(understood(path, user="1", track="2")[0]) == 3
+    assert "the first line is taken for data, as the columns are given by number: 1 'who'," in capsys.readouterr().err
+
+
 def test_columns_by_number_leave_a_header_out(tmp_path: Path):
     assert understood(a_file(tmp_path / "a.csv", "who,song_id", "u,s"), user="1", track="2")[0] == [
         ("u", "", "s", "", None)

@@ -195,6 +195,12 @@ def test_a_first_line_may_say_the_delimiter(tmp_path: Path, first: str):
     assert ids(a_csv(tmp_path, f"{first}\nuser;song_id,x\nu;s,1\n"), track="song_id,x") == [("u", "s,1")]
 
 
+@pytest.mark.parametrize("blank", ["\n", "\r\n", "  \n\n"])
+@pytest.mark.parametrize("first", ["sep=;\n", ""])
+def test_blank_lines_above_the_header_are_no_rows(tmp_path: Path, first: str, blank: str):
+    assert ids(a_csv(tmp_path, f"{first}{blank}user;song_id\nu;s\n")) == [("u", "s")]
+
+
 # Numbers that are ids.
 
 

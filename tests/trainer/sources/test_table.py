@@ -424,7 +424,9 @@ def test_quoted_fields_may_hold_anything(tmp_path: Path):
 def test_quotes_between_tabs_are_kept_unless_they_quote_the_whole_field(tmp_path: Path):
     content = 'user\tsong\tsong_name\n1\ta\t12" mix\n1\tb\t"He said ""x"""\n1\tc\t"open\n1\td\t"Heroes" live\n1\te\t"\n'
 
-    assert [track.name for track in batch(a_file(tmp_path / "a.tsv", content)).tracks] == [
+    found = batches(a_file(tmp_path / "a.tsv", content))
+
+    assert [track.name for part in found for track in part.tracks] == [
         '12" mix',
         'He said "x"',
         '"open',
@@ -498,6 +500,27 @@ def test_quotes_may_be_escaped_by_backslashes(tmp_path: Path):
     )
 
     assert [track.name for track in batch(path).tracks] == ['Joe "King" Carrasco', '"Heroes"']
+
+
+@pytest.mark.parametrize("odd_row", ["1,x", "1,x,y,z", '1,"x,y', "1"])
+@pytest.mark.parametrize("escaped", ['"12\\" mix"', '"\\"Heroes\\""', '"so, \\"12, mix\\""'])
+def test_one_odd_row_does_not_spoil_those_with_escaped_quotes(tmp_path: Path, odd_row: str, escaped: str):
+    rows = [f"1,{row},{escaped}" for row in range(9)]
+    path = a_file(tmp_path / "a.csv", "\n".join(["user,song,song_name", *rows[:5], odd_row, *rows[5:], ""]))
+
+    assert len(odd(path)) == 1
+    names = [track.name for found in batches(path) for track in found.tracks]
+    assert names == [escaped[1:-1].replace("\\", "")] * 9
+
+
+@pytest.mark.parametrize("block_bytes", range(20, 60, 3))
+def test_a_quoted_newline_between_tabs_is_whole_wherever_a_block_ends(tmp_path: Path, block_bytes: int):
+    rows = "".join(f'1\t{row}\t"So\nng {row}"\n1\tx{row}\tplain\n' for row in range(9))
+    path = a_file(tmp_path / "a.tsv", f"user\tsong\tsong_name\n{rows}")
+
+    names = [track.name for found in batches(path, block_bytes) for track in found.tracks]
+
+    assert names == [name for row in range(9) for name in (f"So\nng {row}", "plain")]
 
 
 def test_the_places_of_odd_rows_are_the_first_three_of_each_fault(tmp_path: Path):
