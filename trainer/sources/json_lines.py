@@ -17,7 +17,13 @@ from trainer.sources.source import NotData
 from trainer.sources.texts import LostDigits, lost_digits, number_text
 
 HEAD_LINES = 1000
-MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class BrokenId(ValueError):
+    """An id with half a character. Several broken ids would become one if the halves were replaced."""
+
+
+MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BrokenId)
 
 Cell = str | int | float | None
 
@@ -82,19 +88,20 @@ def _frame(block: bytes, decoder: Any, fields: Mapping[str, str], name: str, acc
     try:
         rows = decoder.decode_lines(block)
     except MALFORMED:
-        rows = _sound_rows(block, decoder, account, numbers)
+        ids = [field for role, field in fields.items() if role in ("playlist", "user", "track", TRACK_OR_NAME)]
+        rows = _sound_rows(block, decoder, ids, account, numbers)
     columns = {role: _column([getattr(row, field) for row in rows], role, name) for role, field in fields.items()}
     return pl.DataFrame({**columns, "row": numbers} if numbers else columns)
 
 
-def _sound_rows(block: bytes, decoder: Any, account: Account, numbers: list[int]) -> list[Any]:
+def _sound_rows(block: bytes, decoder: Any, ids: list[str], account: Account, numbers: list[int]) -> list[Any]:
     """Decode *block* line by line and pass over what cannot be decoded; append the number of each row to *numbers*."""
     rows = []
     lines = (line for line in block.split(b"\n") if line.strip())
     for number, line in enumerate(lines, account.records + 1):
         place = f"data row {number:,}"
         try:
-            rows.append(_mended(line, decoder, account, place))
+            rows.append(_mended(line, decoder, ids, account, place))
             numbers.append(number)
         except MALFORMED as error:
             account.pass_over(_fault(error), place)
@@ -102,10 +109,12 @@ def _sound_rows(block: bytes, decoder: Any, account: Account, numbers: list[int]
     return rows
 
 
-def _mended(line: bytes, decoder: Any, account: Account, place: str) -> Any:
-    """Decode *line*, which may have halves of characters."""
+def _mended(line: bytes, decoder: Any, ids: list[str], account: Account, place: str) -> Any:
+    """Decode *line*, which may have halves of characters, though not in the fields of *ids*."""
     whole, n = HALF_ESCAPED.subn(REPLACEMENT_ESCAPED, line)
     row = decoder.decode(whole)
+    if n and any(REPLACEMENT in str(getattr(row, field)) for field in ids):
+        raise BrokenId("half a character in an id")
     if n and any(isinstance(cell, str) and REPLACEMENT in cell for cell in msgspec.structs.astuple(row)):
         account.mend(HALF_A_CHARACTER, place)
     return row
@@ -114,6 +123,8 @@ def _mended(line: bytes, decoder: Any, account: Account, place: str) -> Any:
 def _fault(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return NOT_UTF8
+    if isinstance(error, BrokenId):
+        return str(error)
     return f"not a JSON object of text and numbers, {first_line(error).partition(' (byte')[0]}"
 
 

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
-from urllib.parse import unquote
 
 from defusedxml import ElementTree
 
@@ -106,7 +105,7 @@ def _xspf_entry(track: Any) -> Entry:
     artist, name, uri, location = (
         track.findtext(f"{{*}}{field}") or "" for field in ("creator", "title", "identifier", "location")
     )
-    return _credited(artist, name)._replace(uri=uri, location=unquote(location))
+    return _credited(artist, name)._replace(uri=uri, location=location)
 
 
 def _jspf(content: bytes, file: File, account: Account) -> Iterator[Listing]:

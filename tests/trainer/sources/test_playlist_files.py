@@ -204,6 +204,22 @@ def test_a_location_without_a_caption_gives_the_id(tmp_path: Path, location: str
     assert [track.id for track in tracks(path)] == [id_]
 
 
+@pytest.mark.parametrize(
+    ("location", "id_"),
+    [
+        ("file:///Bj%C3%B6rk%20-%20100%25.mp3", "Bj\u00f6rk - 100%"),
+        ("file:///A%20-%2050%2525%3F.mp3", "A - 50%25?"),
+        ("file:///A%20-%20What%3F%20Why.mp3", "A - What? Why"),
+    ],
+)
+def test_a_location_in_xspf_is_decoded_once(tmp_path: Path, location: str, id_: str):
+    content = f'<playlist xmlns="http://xspf.org/ns/0/"><trackList><track><location>{location}</location></track></trackList></playlist>'
+
+    (playlist,) = playlists(write(tmp_path / "a.xspf", content))
+
+    assert [track.id for track in playlist.tracks] == [id_]
+
+
 def test_a_file_whose_name_has_no_artist_is_odd(tmp_path: Path):
     path = write(tmp_path / "a.m3u8", f"{M3U}03 - Intro.mp3\nhttp://radio.example/stream\n")
 

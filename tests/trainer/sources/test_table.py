@@ -4,6 +4,7 @@ import contextlib
 import csv
 import gzip
 import io
+import json
 import random
 import re
 from collections.abc import Callable
@@ -665,6 +666,29 @@ def test_half_an_emoji_in_json_lines_is_counted_with_its_first_places(tmp_path: 
     assert mended(path) == {
         "half a character, replaced": Odd(4, ["data row 2", "data row 3", "data row 4"]),
     }
+
+
+@pytest.mark.parametrize("field", ["user", "song", "playlist_id", "track_id"])
+def test_ids_with_half_a_character_do_not_become_one_id(tmp_path: Path, field: str):
+    sound = {"user": 1, "song_id": 2} if field in ("user", "song") else {"playlist_id": 1, "track_id": 2}
+    name = "song_id" if field == "song" else field
+    lines = [json.dumps(sound), *(json.dumps(sound | {name: f"t{half}"}) for half in ("\ud83d", "\udc00", "\ud83d"))]
+    path = a_file(tmp_path / "a.jsonl", "\n".join(lines) + "\n")
+
+    assert pairs(path) == [("1", "2")]
+    assert odd(path) == ["data row 2", "data row 3", "data row 4"]
+
+
+@pytest.mark.parametrize("bad", [b"t\xff", b"\xed\xa0\x80"])
+@pytest.mark.parametrize("role", ["user", "song_id", "song_name"])
+def test_bytes_in_parquet_that_are_not_utf8_cost_their_row(tmp_path: Path, role: str, bad: bytes):
+    columns: dict[str, list[bytes | None]] = {name: [b"1", "\xf3".encode(), b"3"] for name in ("user", "song_id")}
+    columns["song_name"] = [b"x", None, b"z"]
+    columns[role] = [columns[role][0], bad, columns[role][2]]
+    path = a_parquet(tmp_path / "a.parquet", **columns)
+
+    assert pairs(path) == [("1", "1"), ("3", "3")]
+    assert odd(path) == ["data row 2"]
 
 
 @pytest.mark.parametrize("content", [r'"genre":"x\ud83d"', r'"song_name":"x \ud83d\udc4d"', r'"song_name":"�"'])
