@@ -27,6 +27,7 @@ from trainer.sources.source import NotData
 DELIMITERS = (",", "\t", ";", "|")
 CAREFUL_ROWS = 250_000
 SAMPLE_LINES = 100
+LONE_RETURN = "a carriage return within a row"
 NOT_UTF8 = "not UTF-8, convert the file"
 KNOWN_NAMES = frozenset((*NAME, *TITLE, *(name for names in NAMES.values() for name in names)))
 
@@ -336,7 +337,7 @@ def _next(reader: Iterator[list[str]], form: Delimited) -> tuple[list[str] | Non
     try:
         row = next(reader, None)
     except csv.Error as error:
-        return [], f"bad quotes, {error}"
+        return [], LONE_RETURN if "new-line" in str(error) else f"bad quotes, {error}"
     if row and len(row) != form.width:
         return row, f"{len(row)} fields instead of {form.width}"
     return row, "" if not row or _is_utf8("".join(row)) else NOT_UTF8

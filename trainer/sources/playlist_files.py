@@ -4,6 +4,7 @@ import plistlib
 import re
 from collections.abc import Iterable, Iterator
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 from defusedxml import ElementTree
@@ -11,7 +12,7 @@ from defusedxml import ElementTree
 from trainer.sources.account import Account
 from trainer.sources.chunked_files import Head, bare_suffix
 from trainer.sources.documents import File, Listing, Parse, document_source, listings, load_json
-from trainer.sources.entries import NO_MUSIC, Entry, SkippedEntry, named, text
+from trainer.sources.entries import NO_MUSIC, Entry, OddEntry, SkippedEntry, named, text
 from trainer.sources.file_names import stem_of
 from trainer.sources.inputs import Inputs
 from trainer.sources.source import NotData, Source
@@ -22,6 +23,7 @@ PLAYLIST = "#PLAYLIST:"
 PLS_FIELD = re.compile(r"^[ \t]*(file|title)(\d+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
 XSPF = re.compile(rb"xspf\.org/ns/0|<trackList")
 JSPF = re.compile(rb'\{\s*"playlist"\s*:\s*\{')
+TRACK_DEPTH = 2  # in the list of tracks of the playlist
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 # Marks of the playlists that iTunes makes, and of tracks that are no music.
@@ -97,8 +99,33 @@ def _captioned(caption: str, location: str) -> Entry:
 
 
 def _xspf(content: bytes, file: File, _: Account) -> Iterator[Listing]:
-    root = ElementTree.fromstring(content)
-    yield Listing(file.id, _title(root.findtext("{*}title"), file), root.iterfind("{*}trackList/{*}track"), _xspf_entry)
+    title, tracks = "", []
+    damage: SyntaxError | None = None
+    try:
+        for depth, element in _elements(content):
+            if depth == 1 and _local_name(element) == "title":
+                title = element.text or ""
+            elif depth == TRACK_DEPTH and _local_name(element) == "track":
+                tracks.append(element)
+    except SyntaxError as error:
+        damage = error
+    if tracks or not damage:
+        yield Listing(file.id, _title(title, file), tracks, _xspf_entry)
+    if damage:
+        raise damage
+
+
+def _elements(content: bytes) -> Iterator[tuple[int, Any]]:
+    """Yield the elements of XML as they end, each with its depth, up to a place where the XML is damaged."""
+    depth = 0
+    for event, element in ElementTree.iterparse(BytesIO(content), ("start", "end")):
+        depth += 1 if event == "start" else -1
+        if event == "end":
+            yield depth, element
+
+
+def _local_name(element: Any) -> str:
+    return str(element.tag).rpartition("}")[2]
 
 
 def _xspf_entry(track: Any) -> Entry:
@@ -130,7 +157,8 @@ def _itunes(content: bytes, file: File, account: Account) -> Iterable[Listing]:
     library = plistlib.loads(content)
     every = library["Playlists"]
     own = [playlist for playlist in every if len(every) == 1 or not MADE_BY_ITUNES & set(playlist)]
-    account.notes.append(f"{len(every) - len(own):,} smart playlists, folders and the like are left out")
+    if len(own) < len(every):
+        account.notes.append(f"{len(every) - len(own):,} smart playlists, folders and the like are left out")
     listing = partial(_itunes_listing, file.id, library["Tracks"])
     return listings(own, listing, account)
 
@@ -142,7 +170,9 @@ def _itunes_listing(file: str, tracks: dict[str, Any], playlist: dict[str, Any])
 
 
 def _itunes_entry(tracks: dict[str, dict[str, Any]], item: dict[str, int]) -> Entry:
-    track = tracks[str(item["Track ID"])]
+    track = tracks.get(str(item["Track ID"]))
+    if track is None:
+        raise OddEntry("a track that the library does not have")
     if any(track.get(mark) for mark in OTHER_MEDIA):
         raise SkippedEntry(NO_MUSIC)
     artist = track.get("Artist") or track.get("Album Artist")

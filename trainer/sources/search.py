@@ -136,7 +136,7 @@ class Search:
 
 def _recognised(head: Head, inputs: Inputs) -> list[Source]:
     return (
-        listens.find_listens(head, inputs.options.min_played_s)
+        listens.find_listens(head, inputs)
         or spotify_export.find_export(head, inputs)
         or playlist_files.find_playlist_files(head, inputs)
         or lastfm.find_in_file(head, inputs)

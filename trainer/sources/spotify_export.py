@@ -8,7 +8,7 @@ from urllib.parse import unquote_plus
 
 from trainer.sources.account import Account
 from trainer.sources.chunked_files import Head
-from trainer.sources.documents import File, Listing, document_source, listings, load_json
+from trainer.sources.documents import File, Listing, Parse, document_source, listings, load_json
 from trainer.sources.entries import NO_MUSIC, Entry, SkippedEntry, text
 from trainer.sources.file_names import listener_of
 from trainer.sources.inputs import Inputs
@@ -22,10 +22,16 @@ def find_export(head: Head, inputs: Inputs) -> list[Source]:
     """Return the playlists, or the saved tracks, in a file of Spotify's account data; nothing if it is another file."""
     start = head.text.lstrip()
     if LIBRARY.match(start):
-        return [document_source(head, "Spotify library", _library, inputs)]
+        return [_source(head, "Spotify library", _library, inputs)]
     if start.startswith(b"{") and b'"playlists"' in start and b'"items"' in start and b'"pid"' not in start:
-        return [document_source(head, "Spotify playlists", _playlists, inputs)]
+        return [_source(head, "Spotify playlists", _playlists, inputs)]
     return []
+
+
+def _source(head: Head, format_: str, parse: Parse, inputs: Inputs) -> Source:
+    source = document_source(head, format_, parse, inputs)
+    source.account.notes += inputs.remarks_on_listener(head.path)
+    return source
 
 
 def _playlists(content: bytes, file: File, account: Account) -> Iterable[Listing]:

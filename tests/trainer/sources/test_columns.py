@@ -105,6 +105,11 @@ def test_a_listener_counts_beside_names_of_playlists_but_not_beside_their_ids():
     assert "user" not in places("who", "user_id", "playlistname", "song_id", playlist="who")
 
 
+def test_of_several_columns_for_the_listener_the_first_is_taken():
+    assert places("user_id", "user_uuid", "song_id") == {"user": 0, "track": 2}
+    assert places("song_id", "username", "user", "playlist") == {"track": 0, "user": 1, "playlist": 3}
+
+
 def test_a_title_that_is_named_leaves_the_other_to_the_track():
     assert places("pid", "song", "title", "mood", title="mood") == {
         "playlist": 0,

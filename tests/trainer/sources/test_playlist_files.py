@@ -384,12 +384,41 @@ def test_a_damaged_file_is_counted_and_loses_no_other(tmp_path: Path, name: str)
 
     assert found[-1].tracks == [CREEP, JOGA]
     assert "passwd" not in str(found)
+    assert len(account(tmp_path).odd) == 1
+
+
+@pytest.mark.parametrize("end", [5, 20, 40])
+def test_a_damaged_xspf_keeps_the_tracks_before_the_damage(tmp_path: Path, end: int):
+    write(tmp_path / "a.xspf", XSPF[: XSPF.rindex("<track>") + end])
+
+    (playlist,) = playlists(tmp_path)
+
+    assert playlist.tracks == [CREEP]
+    assert playlist.title
     assert sum(odd.n for odd in account(tmp_path).odd.values()) == 1
+
+
+def test_a_cut_library_counts_as_all_its_tracks(tmp_path: Path):
+    library = LIBRARY | {"Tracks": {str(n): {"Track ID": n, "Name": "x", "Artist": "y"} for n in range(300)}}
+    write(tmp_path / "Library.xml", plistlib.dumps(library)[:-200])
+    write(tmp_path / "z.m3u", M3U * 500)
+
+    with pytest.raises(BadInput, match=r"30\d of 1,30\d tracks are odd, .*Library\.xml, 30\d: a damaged file"):
+        list(read([tmp_path]))
+
+
+def test_an_item_of_a_track_that_the_library_lacks_is_called_so(tmp_path: Path):
+    playlist = {"Name": "mine", "Playlist Items": [{"Track ID": 1}, {"Track ID": 99}]}
+    library = {"Tracks": {"1": {"Track ID": 1, "Name": "x", "Artist": "y"}}, "Playlists": [playlist, {"Name": "b"}]}
+    path = write(tmp_path / "Library.xml", plistlib.dumps(library))
+
+    assert list(account(path).odd) == ["a track that the library does not have"]
+    assert account(path).notes == []
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_damaged_file_alone_is_refused(tmp_path: Path, name: str):
-    with pytest.raises(BadInput, match="1 of 1 tracks are odd, 1: "):
+    with pytest.raises(BadInput, match=r"(\d+) of \d+ tracks are odd, \1: "):
         list(read([write(tmp_path / name, HOSTILE[name])]))
 
 

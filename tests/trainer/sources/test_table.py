@@ -711,6 +711,23 @@ def test_half_an_emoji_in_utf16_is_replaced_and_counted(tmp_path: Path, encoding
     assert batch(path).tracks[0].name == "x\ufffdy👍"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("header", ["user,song_id,song_name", "用户,歌曲,歌名"])
+def test_utf16_of_mostly_chinese_text_needs_no_mark(tmp_path: Path, encoding: str, header: str):
+    rows = "".join(f"王,曲{row},夕阳之歌夕阳之歌夕阳之歌\n" for row in range(9))
+
+    assert pairs(a_file(tmp_path / "a.csv", f"{header}\n{rows}".encode(encoding)))[0] == ("王", "曲0")
+
+
+@pytest.mark.parametrize("row", ["1,a\rb", "1\r,a", '1,"a"\rb'])
+def test_a_carriage_return_within_a_row_is_called_so_or_is_text(tmp_path: Path, row: str):
+    path = a_file(tmp_path / "a.csv", f'user,song\n1,2\n{row}\n1,"3" x\n1,4\n')
+    reading = read([path], ReadOptions(max_odd=1))
+    list(reading)
+
+    assert not any("universal-newline" in fault for group in reading.groups for fault in group.account.odd)
+
+
 def test_fields_in_json_lines_may_be_null_or_missing_or_text_for_numbers(tmp_path: Path):
     content = '\ufeff{"user":1,"song":2,"title":null,"plays":"3","track_name":4}\r\n\n{"user":1,"song":3,"plays":1.5}\n'
 
