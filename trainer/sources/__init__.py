@@ -15,6 +15,7 @@ from trainer.progress import progress, say
 from trainer.sources.account import Account, Group, PassedOver, by_reason, check, group
 from trainer.sources.chunked_files import BLOCK_BYTES
 from trainer.sources.columns import check_roles
+from trainer.sources.inputs import Inputs
 from trainer.sources.names import artist_id, track_id
 from trainer.sources.search import Search
 from trainer.sources.source import Interactions, Source, SourceArtist, SourcePlaylist, SourceTrack
@@ -49,7 +50,7 @@ def read(paths: Sequence[Path], options: ReadOptions = DEFAULTS, block_bytes: in
         BadInput: one of them does not exist or cannot be read.
     """
     check_roles(options.columns)
-    search = Search(options)
+    search = Search(Inputs(options, paths))
     inputs = [(str(path), search.find(path)) for path in paths]
     return Reading(inputs, by_reason(search.passed), options, block_bytes)
 
@@ -124,3 +125,5 @@ def _items(source: Source, block_bytes: int) -> Iterable[SourcePlaylist | Intera
         yield from source.read(block_bytes)
     except OSError as error:
         raise BadInput(f"cannot read {source.name}: {error.strerror or error}.") from error
+    except MemoryError as error:
+        raise BadInput(f"cannot read {source.name}: the memory is too small for it. Split it into files.") from error

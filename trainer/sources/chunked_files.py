@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import hashlib
 import lzma
 import sys
 import zipfile
@@ -9,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BufferedReader, BytesIO
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeAlias, cast
@@ -38,6 +40,8 @@ HEAD_BYTES = 1 << 20
 BLOCK_BYTES = 16 << 20
 ROW_BYTES = 128  # a usual row of a table in memory
 LONGEST_LINE_CHUNKS = 8
+LARGEST_WHOLE = 1 << 30
+MOST_OPEN_ZIPS = 8
 
 # The errors of the unpackers for damaged content. An OSError without a number is one of them: bz2 raises it.
 DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError, zipfile.BadZipFile, OSError, ValueError)
@@ -47,12 +51,27 @@ POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSErro
 
 
 class ZipMember(zipfile.Path):
-    """A file in a zip file, which is open only while the file is read: there may be any number of zip files."""
+    """
+    A file in a zip file.
+
+    Attributes:
+        info: its entry in the zip file, which may have several of one name; None if there is no such file.
+    """
+
+    def __init__(self, root: Any, at: str = "", info: zipfile.ZipInfo | None = None) -> None:
+        super().__init__(root, at)
+        self.info = info or self.root.NameToInfo.get(at)
 
     def open(self, *_: Any, **__: Any) -> IO[bytes]:  # type: ignore[override]
         """Open the file to read its bytes, the only mode."""
-        with zipfile.ZipFile(str(self.root.filename)) as archive:
-            return archive.open(self.at)
+        archive = Path(str(self.root.filename))
+        return _opened(archive, archive.stat().st_mtime_ns).open(self.info or self.at)
+
+
+@lru_cache(maxsize=MOST_OPEN_ZIPS)
+def _opened(archive: Path, _: int) -> zipfile.ZipFile:
+    """Return a zip file of the given age, open: to open it is to read the list of all its files."""
+    return zipfile.ZipFile(archive)
 
 
 FilePath: TypeAlias = Path | ZipMember
@@ -76,6 +95,11 @@ class Head:
     path: FilePath
     raw: bytes
     text: bytes
+
+    @property
+    def is_whole(self) -> bool:
+        """True if the file has no more text."""
+        return len(self.text) + len(BYTE_ORDER_MARK) < HEAD_BYTES
 
     def check_not_empty(self, expected: str) -> None:
         """Raise NotData if the file has only blanks."""
@@ -108,14 +132,37 @@ def chunks(path: FilePath, size: int) -> Iterator[tuple[bytes, int]]:
         yield from pieces(unpacker(raw) if unpacker else raw, raw.tell, size)
 
 
-def read_whole(path: FilePath) -> bytes:
-    """Return the unpacked content of a file; raise BadInput if it is damaged or cannot be read."""
-    return b"".join(chunk for chunk, _ in chunks(path, -1))
+def read_whole(path: FilePath, most: int = LARGEST_WHOLE) -> bytes:
+    """
+    Return the unpacked content of a file.
+
+    Raises:
+        BadInput: it is damaged, cannot be read, or has more than *most* bytes.
+    """
+    content = BytesIO()
+    for chunk, _ in chunks(path, BLOCK_BYTES):
+        content.write(chunk)
+        if content.tell() > most:
+            raise BadInput(
+                f"cannot read {path}: it has more than {most:,} bytes, too many to read at once. "
+                f"Unpack it if it is packed, or split it into several files."
+            )
+    return content.getvalue()
+
+
+def digest(path: FilePath) -> bytes:
+    """Return a digest of the unpacked content of a file; raise BadInput if it is damaged or cannot be read."""
+    content = hashlib.blake2b()
+    for chunk, _ in chunks(path, HEAD_BYTES):
+        content.update(chunk)
+    return content.digest()
 
 
 def size_of(path: FilePath) -> int:
     """Return the size of a file in bytes, packed as it is; of a member of a zip file, its unpacked size."""
-    return path.root.getinfo(path.at).file_size if isinstance(path, ZipMember) else path.stat().st_size
+    if isinstance(path, Path):
+        return path.stat().st_size
+    return path.info.file_size if path.info else 0
 
 
 def with_name(path: FilePath, name: str) -> FilePath:

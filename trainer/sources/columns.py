@@ -34,22 +34,19 @@ class Columns:
         names: the names of all columns, or their numbers if there is no header.
         places: the place of the column for each role.
         one_playlist: whether the file is one playlist, as no column tells playlists apart.
+        remarks: remarks for the user.
     """
 
     format: str
     names: Sequence[str]
     places: Mapping[str, int]
     one_playlist: bool = False
+    remarks: Sequence[str] = ()
 
     @property
     def read(self) -> dict[str, int]:
         """The places of the columns to read; the times of listens are not needed."""
         return {role: place for role, place in self.places.items() if role != "time"}
-
-    @property
-    def listens(self) -> bool:
-        """True if each row is one listen of a listener: it has a time, and neither a playlist nor a count."""
-        return {"user", "time"} <= set(self.places) and not {"playlist", "title", "count"} & set(self.places)
 
     @property
     def roles(self) -> dict[str, str]:
@@ -112,6 +109,8 @@ def find_columns(names: Sequence[str], given: Mapping[str, str], file: str) -> C
     """
     check_roles(given)
     names = [name.strip(' \t\r"\ufeff\u200b') for name in names]
+    remarks = [_contradiction(role, column, names) for role, column in given.items()]
+    given = {role: column for (role, column), remark in zip(given.items(), remarks, strict=True) if not remark}
     format_ = known_format(names)
     try:
         places = _places(names, given, format_)
@@ -119,10 +118,10 @@ def find_columns(names: Sequence[str], given: Mapping[str, str], file: str) -> C
             given.get("playlist") == "" or bool(format_ and format_.one_playlist)
         )
         _check_complete(names, places, one_playlist)
-        _check_repeated(names, places)
+        _check_repeated(names, {role: place for role, place in places.items() if given.get(role) != str(place + 1)})
     except BadInput as error:
         raise type(error)(f"cannot read {file}: {error}") from None
-    return Columns(format_.name if format_ else "", names, places, one_playlist)
+    return Columns(format_.name if format_ else "", names, places, one_playlist, list(filter(None, remarks)))
 
 
 def _places(names: Sequence[str], given: Mapping[str, str], format_: Format | None) -> dict[str, int]:
@@ -131,10 +130,14 @@ def _places(names: Sequence[str], given: Mapping[str, str], format_: Format | No
         _add(places, role, [column], names)
     for role, usual in NAMES.items():
         _add(places, role, [name for name in usual if name not in BARE], names)
+    if any(plain(name) in NAME for name in names):
+        _add(places, "artist_name", ["artists"], names)
     for role, other in (("playlist", "title"), ("user", ""), ("track", "track_name"), ("artist", "artist_name")):
         bare = [name for name in NAMES[role] if name in BARE]
         _add(places, other if other and role in places else role, bare, names)
     _add(places, _role_of_name(places), NAME, names)
+    if {"artist", "artist_name"} & set(places) and {"track_name", NAME_OF_EITHER} & set(places):
+        _add(places, "track", ["id"], names)
     _add(places, _role_of_title(places), TITLE, names)
     settled = _settled({role: place for role, place in places.items() if place != OFF}, names, given)
     return {role: settled[role] for role in ROLES if role in settled}
@@ -150,22 +153,40 @@ def _place(role: str, column: str, names: Sequence[str]) -> int:
     raise NotData(f"it has no column {column!r} for the {role}. {listed(names)} Correct --columns {role}=...")
 
 
+def _contradiction(role: str, column: str, names: Sequence[str]) -> str:
+    """Return a remark if the number *column* is that of a column with the name of another role; "" if it is not."""
+    if column in names or not column.isdecimal() or not 0 < int(column) <= len(names):
+        return ""
+    name = names[int(column) - 1]
+    if plain(name) not in {known for other, usual in NAMES.items() if other != role for known in usual}:
+        return ""
+    return f"{role}={column} is not used, as column {column} is {name!r}. If that is the {role}, give its name"
+
+
 def _add(places: dict[str, int], role: str, known: Sequence[str], names: Sequence[str]) -> None:
     """Give *role*, if it is free, to the column that has one of the *known* names and no role yet."""
-    taken = set(places.values())
-    fitting = [place for place, name in enumerate(names) if place not in taken and plain(name) in known]
+    taken = {names[place] for place in places.values() if place != OFF}
+    fitting = [place for place, name in enumerate(names) if name not in taken and plain(name) in known]
     if role in places or not fitting:
         return
     if len(fitting) > 1 and role != "user":
-        options = " or ".join(option(**{role: names[place]}) for place in fitting)
         several = " and ".join(repr(names[place]) for place in fitting)
-        raise BadInput(f"it has {len(fitting)} columns for the {role}, {several}. Choose one: {options}.")
+        raise BadInput(f"it has {len(fitting)} columns for the {role}, {several}. {_options(role, fitting, names)}")
     places[role] = fitting[0]
 
 
+def _options(role: str, places: Sequence[int], names: Sequence[str]) -> str:
+    """Return a sentence with the options that choose one of *places*, by number where a name is there twice."""
+    columns = [names[place] if names.count(names[place]) == 1 else str(place + 1) for place in places]
+    return f"Choose one: {' or '.join(option(**{role: column}) for column in columns)}."
+
+
 def _role_of_name(places: Mapping[str, int]) -> str:
-    """Return the role of a column named `name`: the track's name, unless it may be the artist's."""
-    return "track_name" if {"track", "artist_name"} & set(places) else NAME_OF_EITHER
+    """Return the role of a column named `name`: the name that no other column has, of the track if that is clear."""
+    of_playlist = "playlist" in places and "title" not in places
+    if of_playlist and "track_name" in places:
+        return "title"
+    return "track_name" if {"track", "artist_name"} & set(places) and not of_playlist else NAME_OF_EITHER
 
 
 def _role_of_title(places: Mapping[str, int]) -> str:
@@ -198,9 +219,11 @@ def _check_complete(names: Sequence[str], places: Mapping[str, int], one_playlis
 
 
 def _check_repeated(names: Sequence[str], places: Mapping[str, int]) -> None:
-    for place in places.values():
-        if names.count(names[place]) > 1:
-            raise BadInput(f"it has more than one column {names[place]!r}. Rename one of them. {listed(names)}")
+    for role, place in places.items():
+        several = [other for other, name in enumerate(names) if name == names[place]]
+        if len(several) > 1:
+            options = _options(ROLE_SHOWN.get(role, role), several, names)
+            raise BadInput(f"it has more than one column {names[place]!r}. {options} {listed(names)}")
 
 
 def listed(names: Sequence[str]) -> str:

@@ -9,9 +9,9 @@ import csv
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import Literal
 
 import numpy as np
@@ -21,12 +21,13 @@ from trainer.errors import BadInput
 from trainer.sources.account import Account
 from trainer.sources.chunked_files import POLARS_ERRORS, Chunks, Frames, Head, whole_lines
 from trainer.sources.columns import Columns, find_columns
-from trainer.sources.headers import DATA, NAME, NAMES, SHAPES, TITLE, plain
+from trainer.sources.headers import DATA, NAME, NAMES, NEARLY_ALL, SHAPES, TITLE, plain
 from trainer.sources.source import NotData
 
 DELIMITERS = (",", "\t", ";", "|")
 CAREFUL_ROWS = 250_000
-SAMPLE_LINES = 20
+SAMPLE_LINES = 100
+LONE_RETURN = "a carriage return within a row"
 NOT_UTF8 = "not UTF-8, convert the file"
 KNOWN_NAMES = frozenset((*NAME, *TITLE, *(name for names in NAMES.values() for name in names)))
 
@@ -72,12 +73,14 @@ def find_form(head: Head, given: Mapping[str, str]) -> tuple[Delimited, Columns]
         raise NotData(f"cannot read {head.path}: its header is not UTF-8. Convert the file to UTF-8.")
     lines = text.decode("utf-8", errors="replace").split("\n", SAMPLE_LINES)
     said = SEPARATOR.fullmatch(lines[0])
-    lines = [line.rstrip("\r") for line in lines[bool(said) : SAMPLE_LINES]]
-    delimiter = said[1] if said else _sniff(lines[0])
-    fields = [_split_line(line, delimiter) for line in lines if line]
+    above = [line for line in lines[:1] if said]
+    above += takewhile(lambda line: not line.strip(), lines[len(above) :])
+    lines = [line.rstrip("\r") for line in lines[len(above) : SAMPLE_LINES] if line.rstrip("\r")]
+    delimiter = said[1] if said else _sniff(lines[0]) if lines else DELIMITERS[0]
+    fields = [_split_line(line, delimiter) for line in lines]
     columns, has_header = _find_columns(fields, given, str(head.path))
-    skipped = head.text[: len(head.text) - len(text)].count(b"\n") + bool(said) + has_header
-    return Delimited(delimiter, len(fields[0]), columns.read, skipped), columns
+    skipped = head.text[: len(head.text) - len(text)].count(b"\n") + len(above) + has_header
+    return Delimited(delimiter, len(columns.names), columns.read, skipped), columns
 
 
 def delimited_frames(chunks: Chunks, form: Delimited, name: str, account: Account) -> Frames:
@@ -86,7 +89,7 @@ def delimited_frames(chunks: Chunks, form: Delimited, name: str, account: Accoun
 
     Rows that were read one by one have their number in a column `row`.
     """
-    blocks = _after_header(whole_lines(chunks, name, form.quoted), form.header_lines)
+    blocks = _after_header(whole_lines(chunks, name, quoted=True), form.header_lines)
     for block, size in blocks:
         frame = _split(block, form)
         if frame is None and b'\\"' in block:  # some programs write \" for a quote in quotes
@@ -102,13 +105,13 @@ def delimited_frames(chunks: Chunks, form: Delimited, name: str, account: Accoun
 def _find_columns(fields: list[list[str]], given: Mapping[str, str], file: str) -> tuple[Columns, bool]:
     """Return the columns of a file that begins with the *fields*, and whether it has a header."""
     header = fields[0] if fields else []
-    numbers = [str(number) for number in range(1, len(header) + 1)]
+    is_known = bool(KNOWN_NAMES & set(map(plain, header)))
     by_number = any(column.isdecimal() and column not in header for column in given.values())
-    if by_number and not KNOWN_NAMES & set(map(plain, header)):
-        return find_columns(numbers, given, file), False
+    if by_number and not is_known:
+        return _numbered(fields, given, file)
     for shape in SHAPES:
-        if shape.fits(fields):
-            return Columns(shape.name, numbers, shape.roles), False
+        if not is_known and shape.fits(fields):
+            return Columns(shape.name, _numbers(len(shape.fields)), shape.roles), False
     try:
         return find_columns(header, given, file), True
     except NotData:
@@ -117,12 +120,39 @@ def _find_columns(fields: list[list[str]], given: Mapping[str, str], file: str) 
         raise
 
 
+def _numbered(fields: list[list[str]], given: Mapping[str, str], file: str) -> tuple[Columns, bool]:
+    """Return the columns given by number, and whether the first line is a header, as it resembles no other line."""
+    header, *rows = fields
+    columns = find_columns(_numbers(len(header)), given, file)
+    is_data = [bool(DATA.fullmatch(header[place].strip())) for place in columns.places.values()]
+    has_header = any(
+        not said and _are_data(rows, place) for said, place in zip(is_data, columns.places.values(), strict=True)
+    )
+    if all(is_data):
+        return columns, False
+    kind = "a header" if has_header else "data, as the columns are given by number"
+    return replace(columns, remarks=[f"the first line is taken for {kind}: {_shown(header)}"]), has_header
+
+
+def _are_data(rows: list[list[str]], place: int) -> bool:
+    """Return True if nearly all *rows* have numbers, hashes and the like at *place*."""
+    texts = [row[place].strip() for row in rows if len(row) > place]
+    return len(texts) > 0 and sum(bool(DATA.fullmatch(text)) for text in texts) >= NEARLY_ALL * len(texts)
+
+
+def _numbers(width: int) -> list[str]:
+    return [str(number) for number in range(1, width + 1)]
+
+
 def _no_header(header: list[str], file: str) -> NotData:
-    shown = ", ".join(f"{number} {name.strip()[:40]!r}" for number, name in enumerate(header[:10], 1))
     return NotData(
-        f"cannot read {file}: its first line looks like data, not like a header: {shown}. Add a header, "
+        f"cannot read {file}: its first line looks like data, not like a header: {_shown(header)}. Add a header, "
         f"or give the columns by number, as in --columns user=NUMBER,track=NUMBER."
     )
+
+
+def _shown(header: list[str]) -> str:
+    return ", ".join(f"{number} {name.strip()[:40]!r}" for number, name in enumerate(header[:10], 1))
 
 
 def _sniff(header: str) -> str:
@@ -291,7 +321,9 @@ def _readers(lines: _Lines, form: Delimited) -> list[Iterator[list[str]]]:
     if form.quoted:
         # The csv module takes blanks before quotes, but not after.
         blanks = re.compile(rf'"[ \t]+(?=[{form.delimiter}\r\n])')
-        return [_reader(lines, form, True), _reader(map(partial(blanks.sub, '"'), lines), form, True)]
+        trimmed = map(partial(blanks.sub, '"'), lines)
+        escaped = (blanks.sub('"', line.replace('\\"', '""')) for line in lines)
+        return [_reader(texts, form, True) for texts in (lines, trimmed, escaped)]
     return [_reader(lines, form, True), _reader(lines, form, False)]
 
 
@@ -305,7 +337,7 @@ def _next(reader: Iterator[list[str]], form: Delimited) -> tuple[list[str] | Non
     try:
         row = next(reader, None)
     except csv.Error as error:
-        return [], f"bad quotes, {error}"
+        return [], LONE_RETURN if "new-line" in str(error) else f"bad quotes, {error}"
     if row and len(row) != form.width:
         return row, f"{len(row)} fields instead of {form.width}"
     return row, "" if not row or _is_utf8("".join(row)) else NOT_UTF8

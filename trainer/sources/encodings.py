@@ -8,7 +8,7 @@ from trainer.sources.account import Account
 from trainer.sources.chunked_files import Chunks
 
 MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-SAMPLE_BYTES = 2000
+SAMPLE_BYTES, LEAST_ZEROS, LEAST_BALANCE = 2000, 50, 10
 
 # One half of a pair that stands for a character, such as an emoji that was cut in two. It costs that character, which
 # is replaced and not left out: it may be in an id, which stays another one.
@@ -26,7 +26,8 @@ def wide_encoding(text: bytes) -> str:
         return marked
     sample = text[:SAMPLE_BYTES]
     even, odd = sample[::2].count(0), sample[1::2].count(0)
-    if max(even, odd) * 3 <= len(sample):  # most letters of a header are of ASCII, so that half of its bytes are 0
+    # One byte of each delimiter and of each end of a line is 0, always at even places or always at odd ones.
+    if max(even, odd) * LEAST_ZEROS < len(sample) or max(even, odd) < LEAST_BALANCE * min(even, odd):
         return ""
     return "utf-16-le" if odd > even else "utf-16-be"
 

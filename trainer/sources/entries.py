@@ -11,6 +11,7 @@ from xml.parsers.expat import ExpatError
 from trainer.sources.account import Account
 from trainer.sources.names import track_id
 from trainer.sources.source import SourceTrack
+from trainer.sources.texts import number_text
 
 SPOTIFY = re.compile(r"spotify:track:\w+$|https?://open\.spotify\.com/(?:intl-\w+/)?track/(\w+)")
 RECORDING = re.compile(
@@ -101,7 +102,8 @@ def text(value: Any) -> str:
         return ""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise OddEntry("no text where text is expected")
-    line = unicodedata.normalize("NFC", " ".join(str(value).split()))
+    written = value if isinstance(value, str) else number_text(value)
+    line = unicodedata.normalize("NFC", " ".join(written.split()))
     try:
         line.encode()
     except UnicodeEncodeError:

@@ -13,15 +13,28 @@ OF_EXPORTS = re.compile(
 )
 
 
-def stem_of(name: str) -> str:
-    """Return the name of the file *name* without its folder and its suffixes, that of a packing included."""
+def without_suffixes(name: str) -> str:
+    """Return the path *name* without its suffix, and without that of a packing."""
     path = Path(name)
-    return Path(path.stem).stem if path.suffix.lower() in PACKED_SUFFIXES else path.stem
+    path = path.with_suffix("") if path.suffix.lower() in PACKED_SUFFIXES else path
+    return str(path.with_suffix(""))
 
 
-def playlist_id(name: str) -> str:
-    """Return the folder and the name of a file: the name alone is often the same for several listeners."""
-    return f"{Path(name).absolute().parent.name}/{stem_of(name)}"
+def stem_of(name: str) -> str:
+    """Return the name of the file *name* without its folder and its suffixes."""
+    return Path(without_suffixes(name)).name
+
+
+def playlist_id(name: str, place: str) -> str:
+    """
+    Return the id of the playlist in the file *name*.
+
+    Args:
+        name: path of the file.
+        place: the same, below the folder of all inputs. Its own folder stands before a name that is alone: the name is
+            often the same for several listeners.
+    """
+    return place if "/" in place else f"{Path(name).absolute().parent.name}/{stem_of(name)}"
 
 
 def listener_of(name: str) -> str:

@@ -1,29 +1,44 @@
 """Files of an input: those of a directory and its linked directories, or the members of a zip file, each once."""
 
+import hashlib
 import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
-from trainer.sources.chunked_files import FilePath, ZipMember, unpacking
+from trainer.sources.chunked_files import FilePath, Head, ZipMember, digest, unpacking
 from trainer.sources.source import NotData
 
-IGNORED = re.compile(r"readme|licen[cs]e|[._]", re.IGNORECASE)  # these often lie beside data
+# Files and folders of systems and of programs that write data.
+IGNORED = re.compile(
+    r"\..*|__MACOSX|thumbs\.db|desktop\.ini"
+    r"|_(SUCCESS|(started|committed)_.*|temporary|(common_|spark_)?metadata|delta_log)",
+    re.IGNORECASE,
+)
 OFFICE_MEMBERS = {"[Content_Types].xml", "mimetype", "Index/Document.iwa"}
 
 Identity = tuple[int, int]
 
 
 class Seen:
-    """The files that a run found so far, so that each is read once, whatever the names and links that lead to it."""
+    """The files that a run found so far, so that each is read once, whatever its names, links, copies and packings."""
 
     def __init__(self) -> None:
         self._paths: dict[Identity, Path] = {}
+        self._by_head: dict[tuple[bytes, str], list[FilePath]] = {}
 
     def first(self, path: Path) -> Path | None:
         """Return the first path by which this file was found; None if this is the first."""
         found = self._paths.setdefault(_identity(path), path)
         return None if found is path else found
+
+    def same(self, head: Head, title: str) -> FilePath | None:
+        """Return the first file with the content that begins with *head*, and with *title*; None if this is it."""
+        alike = self._by_head.setdefault((hashlib.blake2b(head.text).digest(), title), [])
+        if alike and (head.is_whole or digest(head.path) in map(digest, alike)):
+            return alike[0]
+        alike.append(head.path)
+        return None
 
 
 def directory_files(directory: Path) -> list[Path]:
@@ -47,16 +62,16 @@ def zip_files(path: Path) -> list[FilePath]:
         BadInput: it is damaged.
     """
     with unpacking(str(path)), zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    if OFFICE_MEMBERS & set(names):
+        infos = archive.infolist()
+    if OFFICE_MEMBERS & {info.filename for info in infos}:
         raise NotData(f"cannot read {path}: it is a document of an office program. Save its table as CSV.")
-    members = [ZipMember(archive, name) for name in names if not name.endswith("/") and not _is_ignored(name)]
-    return sorted(members, key=_by_number)
+    kept = [info for info in infos if not info.is_dir() and not _is_ignored(info.filename)]
+    return sorted((ZipMember(archive, info.filename, info) for info in kept), key=_by_number)
 
 
 def _walk(directory: Path, walked: set[Identity]) -> Iterator[Path]:
     for entry in directory.iterdir():
-        if IGNORED.match(entry.name):
+        if IGNORED.fullmatch(entry.name):
             continue
         if not entry.is_dir():
             yield entry
@@ -76,4 +91,4 @@ def _by_number(path: FilePath) -> list[tuple[int, str]]:
 
 
 def _is_ignored(name: str) -> bool:
-    return any(IGNORED.match(part) for part in PurePath(name).parts)
+    return any(IGNORED.fullmatch(part) for part in PurePath(name).parts)

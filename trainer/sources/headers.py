@@ -33,7 +33,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "اسمالأغنية 曲目名称 曲目名稱 歌名 歌曲名".split()
     ),
     "artist": tuple(
-        "artistid artisturi artisturis artistmbid artmbid artid künstleruris urisdelartiste urisdelartista "
+        "artistid artistids artisturi artisturis artistmbid artmbid artid künstleruris urisdelartiste urisdelartista "
         "uridellartista urisdoartista artiesturi artistensuri アーティストuri sanatçıuri uriκαλλιτέχνηων "
         "روابطالفنانينuri 艺人uri 藝人uri artistlink artist artists artista artistas artiste künstler interpret "
         "interprète band performer artiest sanatçı wykonawca исполнитель καλλιτέχνησ アーティスト 歌手 艺人 藝人 "
@@ -56,6 +56,10 @@ NAMES: dict[str, tuple[str, ...]] = {
     "played_pct": ("playedratiopct",),
 }
 NUMBERS = ("count", "position", "played_ms", "played_pct")
+
+# The share of lines, or of values, that says of which kind all are.
+NEARLY_ALL = 0.95
+
 IDS = ("playlist", "user", "track", "artist")
 
 # Names of ids that stand for names as well. The rest of the header, or the rows, tell which.
@@ -83,8 +87,11 @@ TITLE = (
     "標題",
 )
 
-# The URI, the name and the artists' names in Exportify's languages.
+# The URI or id, the name and the artists' names in Exportify's languages, and in its older editions.
 EXPORTIFY = (
+    "spotifyid trackname artistnames",
+    "spotifyuri trackname artistnames",
+    "spotifyuri trackname artistname",
     "trackuri trackname artistnames",
     "trackuri trackname künstlernamen",
     "uridutitre nomdutitre nomsdelartiste",
@@ -132,6 +139,7 @@ FORMATS = (
     Format("ListenBrainz", frozenset("listenedat userid recordingmsid artistname recordingname recordingmbid".split())),
     Format("LFM-2b", frozenset("userid trackid albumid timestamp".split())),
 )
+EXPORTS = {"Exportify", "TuneMyMusic", "Soundiiz"}  # of playlists of people, each with Spotify's ids in its own form
 SAME_HEADER = {
     frozenset("userid trackid count".split()): "LFM-2b or Music4All-Onion",
     frozenset("userid trackid timestamp".split()): "Music4All-Onion",
@@ -154,11 +162,12 @@ class Shape:
     roles: Mapping[str, int]
 
     def fits(self, lines: Collection[list[str]]) -> bool:
-        """Return True if every one of *lines* has this shape."""
-        return bool(lines) and all(
-            len(line) == len(self.fields)
-            and all(pattern.fullmatch(text.strip()) for pattern, text in zip(self.fields, line, strict=True))
-            for line in lines
+        """Return True if nearly every one of *lines* has this shape."""
+        return bool(lines) and sum(map(self._fits, lines)) >= NEARLY_ALL * len(lines)
+
+    def _fits(self, line: list[str]) -> bool:
+        return len(line) == len(self.fields) and all(
+            pattern.fullmatch(text.strip()) for pattern, text in zip(self.fields, line, strict=True)
         )
 
 

@@ -1,43 +1,55 @@
 """Converts the rows of tables of any format into batches of interactions."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from trainer.config import DEFAULTS, ReadOptions
+from trainer.errors import BadInput
 from trainer.sources.account import Account
 from trainer.sources.chunked_files import FilePath, Frames, size_of
 from trainer.sources.columns import Columns
-from trainer.sources.rows import Rows, bare, first_of
+from trainer.sources.headers import NUMBERS
+from trainer.sources.inputs import Inputs
+from trainer.sources.rows import Rows, first_of
 from trainer.sources.source import Interactions, Source, SourceArtist, SourceTrack
+from trainer.sources.texts import bare
 
 LARGEST_COUNT = 1e9
 
 
 def table_source(
-    path: FilePath, frames: Callable[[int], Frames], columns: Columns, account: Account, options: ReadOptions = DEFAULTS
+    path: FilePath, frames: Callable[[int, Account], Frames], columns: Columns, account: Account, inputs: Inputs
 ) -> Source:
     """
     Return the table in *path* as a source.
 
     Args:
         path: the file.
-        frames: yields the rows in blocks of about the given number of bytes, columns named after their roles.
+        frames: yields the rows in blocks of about the given number of bytes, columns named after their roles; adds to
+            an account.
         columns: the columns of the table.
-        account: how it was understood; *frames* may add to it.
-        options: the options of the run.
+        account: how it was understood.
+        inputs: the inputs of the run.
     """
 
+    def sample(size: int) -> pl.DataFrame:
+        with suppress(OSError, BadInput):  # reading the file itself will raise them again
+            for frame, _ in frames(size, Account("")):
+                return frame.select(bare(text) for text in frame if text.name not in (*NUMBERS, "row"))
+        return pl.DataFrame(schema={role: pl.String for role in columns.read if role not in NUMBERS})
+
     def read(size: int) -> Iterator[Interactions]:
-        rows = Rows(str(path), columns, account, options)
-        for frame, taken in frames(size):
+        rows = Rows(str(path), columns, account, inputs)
+        for frame, taken in frames(size, account):
             cleaned = rows.clean(frame) if frame.height else frame
             if cleaned.height:
                 yield _interactions(cleaned, taken)
 
-    return Source(str(path), size_of(path), read, account)
+    inputs.alike(columns).add(sample)
+    return Source(str(path), size_of(path), read, account, columns.one_playlist)
 
 
 def _interactions(frame: pl.DataFrame, size: int) -> Interactions:

@@ -9,14 +9,21 @@ import polars as pl
 
 from trainer.sources.account import Account
 from trainer.sources.chunked_files import Chunks, Frames, Head, first_line, whole_lines
-from trainer.sources.columns import Columns, find_columns
+from trainer.sources.columns import TRACK_OR_NAME, Columns, find_columns
 from trainer.sources.delimited import NOT_UTF8
 from trainer.sources.encodings import HALF_A_CHARACTER, HALF_ESCAPED, REPLACEMENT, REPLACEMENT_ESCAPED
-from trainer.sources.rows import LARGEST_WHOLE
+from trainer.sources.headers import IDS
 from trainer.sources.source import NotData
+from trainer.sources.texts import LostDigits, lost_digits, number_text
 
 HEAD_LINES = 1000
-MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class BrokenId(ValueError):
+    """An id with half a character. Several broken ids would become one if the halves were replaced."""
+
+
+MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BrokenId)
 
 Cell = str | int | float | None
 
@@ -72,28 +79,29 @@ def json_frames(chunks: Chunks, keys: Mapping[str, str], name: str, account: Acc
     decoder = msgspec.json.Decoder(row_type)
     by_role = {role: fields[key] for role, key in keys.items()}
     for block, size in whole_lines(chunks, name):
-        yield _frame(block, decoder, by_role, account), size
+        yield _frame(block, decoder, by_role, name, account), size
 
 
-def _frame(block: bytes, decoder: Any, fields: Mapping[str, str], account: Account) -> pl.DataFrame:
+def _frame(block: bytes, decoder: Any, fields: Mapping[str, str], name: str, account: Account) -> pl.DataFrame:
     """Return the rows in *block* with the field for each role."""
     numbers: list[int] = []
     try:
         rows = decoder.decode_lines(block)
     except MALFORMED:
-        rows = _sound_rows(block, decoder, account, numbers)
-    columns = {role: _column([getattr(row, field) for row in rows]) for role, field in fields.items()}
+        ids = [field for role, field in fields.items() if role in ("playlist", "user", "track", TRACK_OR_NAME)]
+        rows = _sound_rows(block, decoder, ids, account, numbers)
+    columns = {role: _column([getattr(row, field) for row in rows], role, name) for role, field in fields.items()}
     return pl.DataFrame({**columns, "row": numbers} if numbers else columns)
 
 
-def _sound_rows(block: bytes, decoder: Any, account: Account, numbers: list[int]) -> list[Any]:
+def _sound_rows(block: bytes, decoder: Any, ids: list[str], account: Account, numbers: list[int]) -> list[Any]:
     """Decode *block* line by line and pass over what cannot be decoded; append the number of each row to *numbers*."""
     rows = []
     lines = (line for line in block.split(b"\n") if line.strip())
     for number, line in enumerate(lines, account.records + 1):
         place = f"data row {number:,}"
         try:
-            rows.append(_mended(line, decoder, account, place))
+            rows.append(_mended(line, decoder, ids, account, place))
             numbers.append(number)
         except MALFORMED as error:
             account.pass_over(_fault(error), place)
@@ -101,10 +109,12 @@ def _sound_rows(block: bytes, decoder: Any, account: Account, numbers: list[int]
     return rows
 
 
-def _mended(line: bytes, decoder: Any, account: Account, place: str) -> Any:
-    """Decode *line*, which may have halves of characters."""
+def _mended(line: bytes, decoder: Any, ids: list[str], account: Account, place: str) -> Any:
+    """Decode *line*, which may have halves of characters, though not in the fields of *ids*."""
     whole, n = HALF_ESCAPED.subn(REPLACEMENT_ESCAPED, line)
     row = decoder.decode(whole)
+    if n and any(REPLACEMENT in str(getattr(row, field)) for field in ids):
+        raise BrokenId("half a character in an id")
     if n and any(isinstance(cell, str) and REPLACEMENT in cell for cell in msgspec.structs.astuple(row)):
         account.mend(HALF_A_CHARACTER, place)
     return row
@@ -113,21 +123,28 @@ def _mended(line: bytes, decoder: Any, account: Account, place: str) -> Any:
 def _fault(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return NOT_UTF8
+    if isinstance(error, BrokenId):
+        return str(error)
     return f"not a JSON object of text and numbers, {first_line(error).partition(' (byte')[0]}"
 
 
-def _column(cells: list[Cell]) -> pl.Series:
+def _column(cells: list[Cell], role: str, name: str) -> pl.Series:
     """Return *cells* as text, or as whole numbers if all are, which `bare` converts at once."""
     types = set(map(type, cells))
     if types <= {int, type(None)}:
         with suppress(OverflowError, TypeError):
-            return pl.Series(cells, dtype=pl.Int64)
+            return pl.Series(role, cells, dtype=pl.Int64)
     if not types <= {str}:
-        cells = [cell if isinstance(cell, str) else _text(cell) for cell in cells]
-    return pl.Series(cells, dtype=pl.String)
+        cells = [cell if isinstance(cell, str) else _text(cell, role, name) for cell in cells]
+    return pl.Series(role, cells, dtype=pl.String)
 
 
-def _text(cell: float | None) -> str:
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) <= LARGEST_WHOLE:
-        return str(int(cell))
-    return "" if cell is None else str(cell)
+def _text(cell: float | None, role: str, name: str) -> str:
+    if cell is None:
+        return ""
+    try:
+        return number_text(cell)
+    except LostDigits:
+        if role in (*IDS, TRACK_OR_NAME):
+            raise lost_digits(name, role, cell) from None
+        return str(cell)

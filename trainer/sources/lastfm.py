@@ -30,6 +30,7 @@ from trainer.sources.chunked_files import (
 )
 from trainer.sources.columns import Columns
 from trainer.sources.delimited import Delimited, delimited_frames
+from trainer.sources.inputs import Inputs
 from trainer.sources.interactions import table_source
 from trainer.sources.source import NotData, Source
 
@@ -53,7 +54,7 @@ MALFORMED_360K = "no line of a user's 40 hex digits, an id, an artist and plays"
 TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
 
 
-def find_collection(files: Sequence[FilePath]) -> list[Source]:
+def find_collection(files: Sequence[FilePath], inputs: Inputs) -> list[Source]:
     """
     Return the plays of the collection in the *files* of a directory or zip file; nothing if it holds none.
 
@@ -62,11 +63,11 @@ def find_collection(files: Sequence[FilePath]) -> list[Source]:
     """
     for file in files:
         if file.name == PLAYS_2K:
-            return [_source_2k(read_head(file))]
-    return [_source_360k(file) for file in files if file.name in NAMES_360K][:1]
+            return [_source_2k(read_head(file), inputs)]
+    return [_source_360k(file, inputs) for file in files if file.name in NAMES_360K][:1]
 
 
-def find_in_file(head: Head) -> list[Source]:
+def find_in_file(head: Head, inputs: Inputs) -> list[Source]:
     """
     Return the plays of the collection in a file; nothing if it holds none.
 
@@ -76,31 +77,31 @@ def find_in_file(head: Head) -> list[Source]:
     """
     path = head.path
     if path.name == PLAYS_2K:
-        return [_source_2k(head)]
+        return [_source_2k(head, inputs)]
     if _is_tar(head):
         if START_360K not in head.text:
             raise NotData(f"cannot read {path}: it is a tar file. Unpack it into a directory.")
-        return [_source_360k(path, _tar_chunks)]
+        return [_source_360k(path, inputs, _tar_chunks)]
     first_lines = b"\n".join(head.text.split(b"\n", LINES_TO_RECOGNISE)[:LINES_TO_RECOGNISE])
-    return [_source_360k(path)] if path.name.lower() in NAMES_360K or LINE_360K.search(first_lines) else []
+    return [_source_360k(path, inputs)] if path.name.lower() in NAMES_360K or LINE_360K.search(first_lines) else []
 
 
 # HetRec 2011, Last.fm 2K.
 
 
-def _source_2k(head: Head) -> Source:
+def _source_2k(head: Head, inputs: Inputs) -> Source:
     path = head.path
     if _header(head.text) != HEADER_2K:
         raise BadInput(f"cannot read {path}: its header is not userID, artistID, weight. Fetch it again or rename it.")
     names = with_name(path, ARTISTS_2K)
     if not names.is_file():
         raise BadInput(f"cannot read {path}: {names} is missing. It holds the names of the artists.")
-    account = _account(COLUMNS_2K)
     return table_source(
         path,
-        lambda size: _frames_2k(chunks(path, size), names.read_bytes(), str(path), account),
+        lambda size, account: _frames_2k(chunks(path, size), names.read_bytes(), str(path), account),
         COLUMNS_2K,
-        account,
+        _account(COLUMNS_2K),
+        inputs,
     )
 
 
@@ -129,10 +130,13 @@ def _header(text: bytes) -> list[str]:
 # Last.fm 360K.
 
 
-def _source_360k(path: FilePath, open_chunks: Callable[[FilePath, int], Chunks] = chunks) -> Source:
-    account = _account(COLUMNS_360K)
+def _source_360k(path: FilePath, inputs: Inputs, open_chunks: Callable[[FilePath, int], Chunks] = chunks) -> Source:
     return table_source(
-        path, lambda size: _frames_360k(open_chunks(path, size), str(path), account), COLUMNS_360K, account
+        path,
+        lambda size, account: _frames_360k(open_chunks(path, size), str(path), account),
+        COLUMNS_360K,
+        _account(COLUMNS_360K),
+        inputs,
     )
 
 

@@ -16,6 +16,7 @@ from trainer.sources.account import Account
 from trainer.sources.chunked_files import FilePath, Head, chunks, size_of
 from trainer.sources.entries import NO_MUSIC, Entry, OddEntry, SkippedEntry, take, text, track_of
 from trainer.sources.file_names import listener_of
+from trainer.sources.inputs import Inputs
 from trainer.sources.records import Record, first_records, record_blocks
 from trainer.sources.source import Interactions, NotData, Source, SourceTrack
 
@@ -137,13 +138,13 @@ class History:
         return played
 
 
-def find_listens(head: Head, min_played_s: float) -> list[Source]:
+def find_listens(head: Head, inputs: Inputs) -> list[Source]:
     """
     Return the listening history in a file; nothing if the file holds none.
 
     Args:
         head: the beginning of the file.
-        min_played_s: seconds from which a listen counts, if the file tells how long it was.
+        inputs: the inputs of the run, with the seconds from which a listen counts, if the file tells how long it was.
 
     Raises:
         NotData: it is a history of podcasts.
@@ -153,16 +154,17 @@ def find_listens(head: Head, min_played_s: float) -> list[Source]:
     form = next(filter(None, map(_form, first_records(head.text))), None)
     if form is PODCASTS:
         raise NotData(f"cannot read {head.path}: it is a history of podcasts. Histories of music are read.")
-    return [_source(head.path, form, min_played_s)] if form else []
+    return [_source(head.path, form, inputs)] if form else []
 
 
 def _form(record: Record) -> Form | None:
     return next((form for form in (*FORMS, PODCASTS) if record.keys() >= set(form.keys)), None)
 
 
-def _source(path: FilePath, form: Form, min_played_s: float) -> Source:
+def _source(path: FilePath, form: Form, inputs: Inputs) -> Source:
     account = Account(form.format, dict(form.roles), unit="listens")
-    history = History(form, listener_of(str(path)), min_played_s)
+    history = History(form, listener_of(str(path)), inputs.options.min_played_s)
+    account.notes += inputs.remarks_on_listener(path) if "playlist" not in form.roles else []
     return Source(str(path), size_of(path), lambda _: _batches(path, history, account), account)
 
 

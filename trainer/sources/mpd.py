@@ -8,6 +8,7 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from service.engine import bare_id
 from trainer.errors import BadInput
 from trainer.sources.account import Account
 from trainer.sources.chunked_files import BYTE_ORDER_MARK, FilePath, Head, bare_suffix, read_whole, size_of
@@ -93,7 +94,13 @@ def _playlist(playlist: _Playlist) -> SourcePlaylist:
     tracks = []
     for track in playlist.tracks:
         artist_name = track.artist_name or ""
-        tracks.append(
-            SourceTrack(track.track_uri, track.track_name or "", track.artist_uri or artist_name, artist_name)
-        )
-    return SourcePlaylist(str(playlist.pid), playlist.name or "", tracks)
+        artist_id = bare_id(track.artist_uri or "") or artist_name
+        tracks.append(SourceTrack(_bare(track.track_uri), track.track_name or "", artist_id, artist_name))
+    return SourcePlaylist(_bare(str(playlist.pid)), playlist.name or "", tracks)
+
+
+def _bare(text: str) -> str:
+    id_ = bare_id(text)
+    if not id_:
+        raise msgspec.ValidationError("an id of blanks")
+    return id_

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from service.engine import bare_id
 from trainer.errors import BadInput
 from trainer.sources.account import Account
+from trainer.sources.encodings import HALF, HALF_A_CHARACTER, REPLACEMENT
 from trainer.sources.names import track_id
 from trainer.sources.source import SourcePlaylist, SourceTrack
+from trainer.sources.texts import LostDigits, number_text
 
 START = re.compile(r'"playlists"\s*:\s*\[')
 GAP = re.compile(r"[\s,]*")
 SLICE_NUMBERS = re.compile(r"mpd\.slice\.(\d+)-(\d+)", re.IGNORECASE)
-HALF = re.compile(r"[\ud800-\udfff]")  # half an emoji, for example, cut in the middle of a title
 NOT_UTF8 = re.compile(r"[\udc80-\udcff]")  # such a byte, after decoding with surrogateescape
 
 TRACK_FIELDS = ("track_uri", "track_name", "artist_uri", "artist_name")
@@ -93,11 +95,11 @@ def _playlist(record: Any, place: str, account: Account) -> Iterator[SourcePlayl
     tracks = record.get("tracks") if isinstance(record, dict) else None
     if not isinstance(tracks, list):
         account.pass_over("no list of tracks", place)
-    elif not _text(record, "pid"):
+    elif not bare_id(_text(record, "pid")):
         account.pass_over("no playlist id", place, max(1, len(tracks)))
     else:
         found = (one for at, track in enumerate(tracks) for one in _track(track, f"{place}.tracks[{at}]", account))
-        yield SourcePlaylist(_text(record, "pid"), _title(record, place, account), list(found))
+        yield SourcePlaylist(bare_id(_text(record, "pid")), _title(record, place, account), list(found))
 
 
 def _title(record: dict[str, Any], place: str, account: Account) -> str:
@@ -112,7 +114,8 @@ def _title(record: dict[str, Any], place: str, account: Account) -> str:
 def _track(record: Any, place: str, account: Account) -> Iterator[SourceTrack]:
     """Yield the track in *record*; nothing if it is odd."""
     fields = [_text(record, field) for field in TRACK_FIELDS] if isinstance(record, dict) else [""] * 4
-    id_, name, artist_id, artist = fields
+    id_, artist_id = bare_id(fields[0]), bare_id(fields[2])
+    name, artist = fields[1], fields[3]
     if NOT_UTF8.search("".join(fields)):
         account.pass_over("text is not UTF-8", place)
     elif HALF.search(id_ + artist_id) or not (id_ or (artist.strip() and name.strip())):
@@ -125,15 +128,17 @@ def _track(record: Any, place: str, account: Account) -> Iterator[SourceTrack]:
 
 
 def _whole(text: str, place: str, account: Account) -> str:
-    """Return *text* without halves of characters."""
+    """Return *text* with halves of characters replaced."""
     if HALF.search(text):
-        account.mend("half a character, left out", place)
-    return HALF.sub("", text)
+        account.mend(HALF_A_CHARACTER, place)
+    return HALF.sub(REPLACEMENT, text)
 
 
 def _text(record: dict[str, Any], field: str) -> str:
-    """Return a field as text, '' if it is missing or neither text nor a number. 7.0 and 7 are one id."""
+    """Return a field as an id is written, '' if it is missing, neither text nor a number, or lost digits."""
     value = record.get(field)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    if isinstance(value, str):
+        return value
+    with suppress(LostDigits):
+        return number_text(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+    return ""

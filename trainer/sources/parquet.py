@@ -10,10 +10,12 @@ from trainer.errors import BadInput
 from trainer.sources.account import Account
 from trainer.sources.chunked_files import POLARS_ERRORS, FilePath, Frames, Head, first_line, seekable, size_of
 from trainer.sources.columns import ROLE_SHOWN, Columns, find_columns
+from trainer.sources.delimited import NOT_UTF8
 from trainer.sources.headers import NUMBERS
-from trainer.sources.rows import whole_texts
+from trainer.sources.texts import number_texts
 
 PARQUET_MAGIC = b"PAR1"
+NOT_TEXT = "\0"
 
 
 def find_parquet_columns(head: Head, given: Mapping[str, str]) -> Columns:
@@ -56,6 +58,7 @@ def parquet_frames(path: FilePath, columns: Columns, batch_rows: int, account: A
         wanted = scan.select(cs.by_name(names[place]).alias(role) for role, place in columns.read.items())
         for batch in wanted.collect_batches(chunk_size=batch_rows):
             for frame, taken in _elements(batch, batch_rows, account):
+                frame = _decoded(frame, account)
                 texts = [_text(column, str(path)) for column in frame if column.name not in NUMBERS]
                 yield frame.with_columns(texts), size_of(path) * taken // rows
     except POLARS_ERRORS as error:
@@ -83,11 +86,31 @@ def _elements(batch: pl.DataFrame, batch_rows: int, account: Account) -> Frames:
         yield part.explode(lists, keep_nulls=False), part.height
 
 
+def _decoded(frame: pl.DataFrame, account: Account) -> pl.DataFrame:
+    """Return *frame* with text in place of bytes; rows whose bytes are not UTF-8 are passed over."""
+    raw = [column.name for column in frame if column.dtype == pl.Binary]
+    if not raw:
+        return frame
+    frame = frame.with_columns(pl.col(raw).map_elements(_utf8, pl.String)).with_row_index("row", account.records + 1)
+    odd = frame.filter(pl.any_horizontal(pl.col(raw) == NOT_TEXT))
+    for number in odd["row"]:
+        account.pass_over(NOT_UTF8, f"data row {number:,}")
+    account.records += odd.height
+    return frame.filter(pl.all_horizontal(pl.col(raw).fill_null("") != NOT_TEXT))
+
+
+def _utf8(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return NOT_TEXT
+
+
 def _text(column: pl.Series, name: str) -> pl.Series:
     if column.dtype.is_integer():  # needs no cleaning as text does
         return column
     if column.dtype.is_float():
-        return whole_texts(column.fill_nan(None), name).fill_null("")
+        return number_texts(column.fill_nan(None), name).fill_null("")
     return column.cast(pl.String).fill_null("")
 
 

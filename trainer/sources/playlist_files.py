@@ -4,16 +4,17 @@ import plistlib
 import re
 from collections.abc import Iterable, Iterator
 from functools import partial
+from io import BytesIO
 from typing import Any
-from urllib.parse import unquote
 
 from defusedxml import ElementTree
 
 from trainer.sources.account import Account
 from trainer.sources.chunked_files import Head, bare_suffix
-from trainer.sources.documents import Listing, Parse, document_source, listings, load_json
-from trainer.sources.entries import NO_MUSIC, Entry, SkippedEntry, named, text
-from trainer.sources.file_names import playlist_id, stem_of
+from trainer.sources.documents import File, Listing, Parse, document_source, listings, load_json
+from trainer.sources.entries import NO_MUSIC, Entry, OddEntry, SkippedEntry, named, text
+from trainer.sources.file_names import stem_of
+from trainer.sources.inputs import Inputs
 from trainer.sources.source import NotData, Source
 
 M3U_SUFFIXES = (".m3u", ".m3u8")
@@ -22,6 +23,7 @@ PLAYLIST = "#PLAYLIST:"
 PLS_FIELD = re.compile(r"^[ \t]*(file|title)(\d+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
 XSPF = re.compile(rb"xspf\.org/ns/0|<trackList")
 JSPF = re.compile(rb'\{\s*"playlist"\s*:\s*\{')
+TRACK_DEPTH = 2  # in the list of tracks of the playlist
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 # Marks of the playlists that iTunes makes, and of tracks that are no music.
@@ -29,7 +31,7 @@ MADE_BY_ITUNES = {"Master", "Distinguished Kind", "Smart Info", "Folder"}
 OTHER_MEDIA = ("Podcast", "Movie", "TV Show", "Audiobook")
 
 
-def find_playlist_files(head: Head) -> list[Source]:
+def find_playlist_files(head: Head, inputs: Inputs) -> list[Source]:
     """
     Return the playlists in a playlist file or in iTunes' library; nothing if the file is neither.
 
@@ -37,7 +39,7 @@ def find_playlist_files(head: Head) -> list[Source]:
         NotData: it is a stream, or another property list.
     """
     found = _format(head)
-    return [document_source(head, *found)] if found else []
+    return [document_source(head, *found, inputs)] if found else []
 
 
 def _format(head: Head) -> tuple[str, Parse] | None:
@@ -66,7 +68,7 @@ def _check_library(head: Head) -> None:
         raise NotData(f"cannot read {head.path}: it is a property list without tracks. iTunes' Library.xml has them.")
 
 
-def _m3u(content: bytes, name: str, _: Account) -> Iterator[Listing]:
+def _m3u(content: bytes, file: File, _: Account) -> Iterator[Listing]:
     title, caption = "", ""
     items: list[tuple[str, str]] = []
     for line in re.split(r"\s*[\r\n]\s*", _decoded(content).strip()):
@@ -77,42 +79,65 @@ def _m3u(content: bytes, name: str, _: Account) -> Iterator[Listing]:
         elif line and not line.startswith("#"):
             items.append((caption, line))
             caption = ""
-    yield _listing(name, title, items)
+    yield _listing(file, title, items)
 
 
-def _pls(content: bytes, name: str, _: Account) -> Iterator[Listing]:
+def _pls(content: bytes, file: File, _: Account) -> Iterator[Listing]:
     fields: dict[int, dict[str, str]] = {}
     for field, number, value in PLS_FIELD.findall(_decoded(content)):
         fields.setdefault(int(number), {})[field.lower()] = value
-    yield _listing(name, "", [(entry.get("title", ""), entry.get("file", "")) for _, entry in sorted(fields.items())])
+    yield _listing(file, "", [(entry.get("title", ""), entry.get("file", "")) for _, entry in sorted(fields.items())])
 
 
-def _listing(name: str, title: str, items: list[tuple[str, str]]) -> Listing:
+def _listing(file: File, title: str, items: list[tuple[str, str]]) -> Listing:
     """Return the playlist of a file, which holds the caption and the location of each track."""
-    return Listing(playlist_id(name), _title(title, name), items, lambda item: _captioned(*item))
+    return Listing(file.id, _title(title, file), items, lambda item: _captioned(*item))
 
 
 def _captioned(caption: str, location: str) -> Entry:
     return named(caption)._replace(uri=location, location=location)
 
 
-def _xspf(content: bytes, name: str, _: Account) -> Iterator[Listing]:
-    root = ElementTree.fromstring(content)
-    yield Listing(
-        playlist_id(name), _title(root.findtext("{*}title"), name), root.iterfind("{*}trackList/{*}track"), _xspf_entry
-    )
+def _xspf(content: bytes, file: File, _: Account) -> Iterator[Listing]:
+    title, tracks = "", []
+    damage: SyntaxError | None = None
+    try:
+        for depth, element in _elements(content):
+            if depth == 1 and _local_name(element) == "title":
+                title = element.text or ""
+            elif depth == TRACK_DEPTH and _local_name(element) == "track":
+                tracks.append(element)
+    except SyntaxError as error:
+        damage = error
+    if tracks or not damage:
+        yield Listing(file.id, _title(title, file), tracks, _xspf_entry)
+    if damage:
+        raise damage
+
+
+def _elements(content: bytes) -> Iterator[tuple[int, Any]]:
+    """Yield the elements of XML as they end, each with its depth, up to a place where the XML is damaged."""
+    depth = 0
+    for event, element in ElementTree.iterparse(BytesIO(content), ("start", "end")):
+        depth += 1 if event == "start" else -1
+        if event == "end":
+            yield depth, element
+
+
+def _local_name(element: Any) -> str:
+    return str(element.tag).rpartition("}")[2]
 
 
 def _xspf_entry(track: Any) -> Entry:
     artist, name, uri, location = (
         track.findtext(f"{{*}}{field}") or "" for field in ("creator", "title", "identifier", "location")
     )
-    return _credited(artist, name)._replace(uri=uri, location=unquote(location))
+    return _credited(artist, name)._replace(uri=uri, location=location)
 
 
-def _jspf(content: bytes, name: str, account: Account) -> Iterator[Listing]:
+def _jspf(content: bytes, file: File, account: Account) -> Iterator[Listing]:
     playlist = load_json(content, account)["playlist"]
-    yield Listing(playlist_id(name), _title(playlist.get("title"), name), playlist["track"], _jspf_entry)
+    yield Listing(file.id, _title(playlist.get("title"), file), playlist["track"], _jspf_entry)
 
 
 def _jspf_entry(track: dict[str, Any]) -> Entry:
@@ -128,12 +153,13 @@ def _first(values: Any) -> Any:
     return values[0] if isinstance(values, list) and values else values or ""
 
 
-def _itunes(content: bytes, name: str, account: Account) -> Iterable[Listing]:
+def _itunes(content: bytes, file: File, account: Account) -> Iterable[Listing]:
     library = plistlib.loads(content)
     every = library["Playlists"]
     own = [playlist for playlist in every if len(every) == 1 or not MADE_BY_ITUNES & set(playlist)]
-    account.notes.append(f"{len(every) - len(own):,} smart playlists, folders and the like are left out")
-    listing = partial(_itunes_listing, playlist_id(name), library["Tracks"])
+    if len(own) < len(every):
+        account.notes.append(f"{len(every) - len(own):,} smart playlists, folders and the like are left out")
+    listing = partial(_itunes_listing, file.id, library["Tracks"])
     return listings(own, listing, account)
 
 
@@ -144,15 +170,17 @@ def _itunes_listing(file: str, tracks: dict[str, Any], playlist: dict[str, Any])
 
 
 def _itunes_entry(tracks: dict[str, dict[str, Any]], item: dict[str, int]) -> Entry:
-    track = tracks[str(item["Track ID"])]
+    track = tracks.get(str(item["Track ID"]))
+    if track is None:
+        raise OddEntry("a track that the library does not have")
     if any(track.get(mark) for mark in OTHER_MEDIA):
         raise SkippedEntry(NO_MUSIC)
     artist = track.get("Artist") or track.get("Album Artist")
     return Entry(artist or "", track.get("Name", ""), location=track.get("Location", ""))
 
 
-def _title(title: Any, name: str) -> str:
-    return text(title) or stem_of(name)
+def _title(title: Any, file: File) -> str:
+    return text(title) or stem_of(file.name)
 
 
 def _decoded(content: bytes) -> str:

@@ -7,23 +7,15 @@ they are, 007 is not 7, except that a column of ids that became floats, such as 
 
 import polars as pl
 
-from service.engine import bare_id
-from trainer.config import ReadOptions
-from trainer.errors import BadInput
 from trainer.sources.account import MOST_PLACES, Account
-from trainer.sources.columns import ROLE_SHOWN, Columns
-from trainer.sources.decisions import decide_roles, hold_names
+from trainer.sources.columns import Columns, option
 from trainer.sources.file_names import playlist_id, stem_of
-from trainer.sources.headers import IDS, NUMBERS
-from trainer.sources.names import track_id
+from trainer.sources.headers import BARE, EXPORTS, IDS, NUMBERS, plain
+from trainer.sources.inputs import Inputs
+from trainer.sources.names import artist_id, track_id
+from trainer.sources.texts import are_floats, bare, without_points
 
-# Texts that databases and programs write for a missing id. None is not among them: artists are called so.
-NULL = "\\N"
-MISSING = (NULL, "NULL", "null", "nan", "NaN", "<NA>")
-
-# Beyond these, floats do not hold every whole number.
-LARGEST_WHOLE, LARGEST_WHOLE_32 = 2**53, 2**24
-WHOLE_FLOAT = r"^-?\d+\.\d*(?:[eE]\+?\d+)?$"
+SPOTIFY_ID = "^([0-9A-Za-z]{22})$"
 
 PLAYED = ("played_ms", "played_pct")
 
@@ -32,16 +24,16 @@ DESCRIPTIONS = ("title", "track_name", "artist", "artist_name")
 
 
 class Rows:
-    """The rows of one table, cleaned block by block; the first block decides on what the header does not tell."""
+    """The rows of one table, cleaned block by block."""
 
-    def __init__(self, name: str, columns: Columns, account: Account, options: ReadOptions):
+    def __init__(self, name: str, columns: Columns, account: Account, inputs: Inputs):
         """Clean the rows of the file *name*, and complete the *account*."""
-        self._columns, self._account, self._name, self._options = columns, account, name, options
-        self._roles: dict[str, str] | None = None
-        self._floats: list[str] = []
-        self._later: set[str] = set()  # the columns to be cleaned after the rows are grouped
+        self._columns, self._account, self._name = columns, account, name
+        self._options, self._place = inputs.options, inputs.place(name)
+        self._decision = inputs.alike(columns).decision
+        self._floats: list[str] | None = None
         self._first = 1  # the number of the first row of the block
-        self._playlists_are_titles = False
+        self._describe()
 
     def clean(self, frame: pl.DataFrame) -> pl.DataFrame:
         """
@@ -61,35 +53,51 @@ class Rows:
         """
         self._first = self._account.records + 1
         self._account.records += frame.height
-        frame = frame.with_columns(bare(text) for text in frame if text.name not in (*NUMBERS, "row", *self._later))
-        if self._roles is None:
-            self._roles = self._decide(frame)
-        frame = frame.rename(self._roles)
-        frame = frame.with_columns(self._whole(frame[role]) for role in self._floats)
+        frame = frame.rename(self._decision.roles)
+        frame = self._with_whole_numbers(frame.with_columns(bare(text) for text in frame if self._is_cleaned_now(text)))
         frame = _with_numbers(_with_tracks(self._with_playlists(frame)))
+        frame = _with_uris(frame) if self._columns.format in EXPORTS and "track" in frame.columns else frame
         return self._heard(self._sound(frame))
 
-    def _decide(self, frame: pl.DataFrame) -> dict[str, str]:
-        """Return the role for each column of an unclear role, and find the ids that became floats."""
-        names = {role: self._columns.names[place] for role, place in self._columns.places.items()}
-        roles, remarks = decide_roles(frame, names)
-        self._account.columns = {roles.get(role, role): name for role, name in names.items()}
-        self._account.notes += remarks
-        decided = frame.rename(roles)
-        self._floats = [role for role in IDS if role in decided.columns and _are_floats(decided[role])]
-        self._playlists_are_titles = "title" not in decided.columns and (
-            "playlist" in decided.columns and hold_names(decided["playlist"])
-        )
-        if "track" not in decided.columns and "track_name" in decided.columns:
-            artists = {"artist", "artist_name"} & set(decided.columns)
-            self._account.notes.append(f"tracks have no ids: {'ARTIST - NAME' if artists else 'the name'} is the id")
-        if {"track", "playlist"} <= set(decided.columns):
-            self._later = set(DESCRIPTIONS).difference(self._floats, roles.values())
-        return roles
+    def _is_cleaned_now(self, column: pl.Series) -> bool:
+        return column.name not in (*NUMBERS, "row", *self._later)
 
-    def _whole(self, ids: pl.Series) -> pl.Series:
-        floats = ids.str.extract(f"({WHOLE_FLOAT})").cast(pl.Float64, strict=False)
-        return ids.zip_with(floats.is_null(), whole_texts(floats, self._name))
+    def _with_whole_numbers(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Mend the ids that became floats, of which the first block decides: other files may have whole numbers."""
+        if self._floats is None:
+            self._floats = [role for role in IDS if role in frame.columns and are_floats(bare(frame[role]))]
+            self._later -= set(self._floats)
+        return frame.with_columns(without_points(bare(frame[role]), self._name) for role in self._floats)
+
+    def _describe(self) -> None:
+        """Complete the account, and find the texts that are cleaned after the rows are grouped."""
+        decision, account = self._decision, self._account
+        names = {role: self._columns.names[place] for role, place in self._columns.places.items()}
+        account.columns = {decision.roles.get(role, role): name for role, name in names.items()}
+        account.notes += decision.remarks
+        self._roles = roles = set(account.columns)
+        if "track" not in roles and "track_name" in roles:
+            account.notes.append(
+                f"tracks have no ids: {'ARTIST - NAME' if {'artist', 'artist_name'} & roles else 'the name'} is the id"
+            )
+        self._later = set(DESCRIPTIONS) if {"track", "playlist"} <= roles else set()
+        self._listens = {"user", "time"} <= roles and not {"playlist", "title", "count"} & roles
+        self._named = "playlist" if "playlist" in roles else "title"
+        self._by_file = self._are_told_apart_by_file()
+
+    def _are_told_apart_by_file(self) -> bool:
+        """Return True, with a remark, if playlists have titles and neither ids nor listeners."""
+        column = self._account.columns.get(self._named, "")
+        is_id = plain(column) not in BARE or "playlist" in self._options.columns
+        titled = self._named == "title" or (self._decision.titled and not is_id)
+        by_file = bool(self._place) and titled and "user" not in self._roles and not self._columns.one_playlist
+        if by_file:
+            advice = option(playlist=column)
+            self._account.notes.append(
+                f"playlists have titles and no ids, so each file has its own. "
+                f"If a title is one playlist in all files, add {advice}"
+            )
+        return by_file
 
     def _with_playlists(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Complete the playlists: a listener and a title, either alone, or the file."""
@@ -97,21 +105,26 @@ class Rows:
         frame = frame.with_columns(pl.lit("").alias(role) for role in missing)
         if self._columns.one_playlist:
             title = pl.lit(stem_of(self._name)).alias("title")
-            return frame.with_columns(pl.lit(playlist_id(self._name)).alias("playlist"), title)
-        if self._playlists_are_titles:
+            return frame.with_columns(pl.lit(playlist_id(self._name, self._place)).alias("playlist"), title)
+        if self._decision.titled:
             frame = frame.with_columns(pl.col("playlist").alias("title"))
-        named = "playlist" if "playlist" in frame.columns else "title"
-        if "user" not in frame.columns:
-            return frame.with_columns(pl.col(named).alias("playlist"))
-        if named == "title" and "title" not in self._columns.places:  # no listener has several
-            return frame.with_columns(pl.col("user").alias("playlist"))
-        pair = pl.when(pl.col(named) == "").then("user").otherwise(pl.format("{} - {}", "user", named))
-        return frame.with_columns(pl.when(pl.col("user") == "").then(pl.lit("")).otherwise(pair).alias("playlist"))
+        return frame.with_columns(self._playlist().alias("playlist"))
+
+    def _playlist(self) -> pl.Expr:
+        named = pl.col(self._named)
+        if self._by_file:
+            return pl.when(named == "").then(named).otherwise(pl.lit(f"{self._place}/") + named)
+        if "user" not in self._roles:
+            return named
+        if self._named == "title" and "title" not in self._columns.places:  # no listener has several
+            return pl.col("user")
+        pair = pl.when(named == "").then("user").otherwise(pl.format("{} - {}", "user", named))
+        return pl.when(pl.col("user") == "").then(pl.lit("")).otherwise(pair)
 
     def _sound(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Pass over the odd rows."""
         item = "track" if "track" in frame.columns else "artist"
-        faults = {f"no {role} id": pl.col(role) == "" for role in ("playlist", item)}
+        faults = {f"no {self._called(role)}": pl.col(role) == "" for role in ("playlist", item)}
         for role in ("count", *PLAYED):
             if role in frame.columns:
                 faults[f"{role} is no number from 0 up"] = ~(pl.col(role).is_finite() & (pl.col(role) >= 0))
@@ -128,6 +141,12 @@ class Rows:
             self._account.pass_over(str(reason), last, rows.height - len(first))
         return frame.filter(~odd)
 
+    def _called(self, role: str) -> str:
+        """Return a word for the text that the ids of *role* are made of."""
+        sources = {"playlist": {"playlist id": "playlist", "user id": "user", "playlist title": "title"}}
+        names = sources.get(role, {f"{role} id": role, f"{role} name": f"{role}_name"})
+        return next((word for word, source in names.items() if source in self._roles), f"{role} id")
+
     def _heard(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Leave out rows with a count of 0 and listens that are too short; count each listen once."""
         seconds, percent = self._options.min_played_s, self._options.min_played_pct
@@ -139,58 +158,7 @@ class Rows:
         for reason, rule in (rules[role] for role in rules if role in frame.columns):
             before, frame = frame.height, frame.filter(rule)
             self._account.skip(reason, before - frame.height)
-        return frame.with_columns(pl.lit(1.0).alias("count")) if self._columns.listens else frame
-
-
-def whole_texts(floats: pl.Series, name: str) -> pl.Series:
-    """
-    Return *floats* as text, whole numbers without a decimal point.
-
-    Raises:
-        BadInput: some are so large that they lost digits.
-    """
-    most = LARGEST_WHOLE_32 if floats.dtype == pl.Float32 else LARGEST_WHOLE
-    lossy = floats.filter(floats.abs() > most)
-    if len(lossy):
-        role = ROLE_SHOWN.get(floats.name, floats.name)
-        raise BadInput(
-            f"cannot read {name}: its {role} ids became floats and lost digits, such as {lossy[0]!r}. "
-            f"Write them as whole numbers or as text."
-        )
-    whole = floats.cast(pl.Int64, strict=False)
-    return whole.cast(pl.String).zip_with(whole == floats, floats.cast(pl.String))
-
-
-def bare(column: pl.Series) -> pl.Series:
-    """
-    Return *column* as text without blanks around it; ids also without quotes and texts for missing values.
-
-    Args:
-        column: text or whole numbers; its name is its role.
-    """
-    if column.dtype != pl.String:
-        return column.cast(pl.String).fill_null("")
-    is_id = column.name in IDS
-    if not _has_plain_ends(column):
-        column = column.str.strip_chars()
-        if is_id and column.str.starts_with('"').any():
-            column = column.map_elements(bare_id, pl.String)
-    missing = column.is_in(MISSING if is_id else [NULL])
-    return column.set(missing, "") if missing.any() else column
-
-
-def _has_plain_ends(texts: pl.Series) -> bool:
-    """Return True if all *texts* begin and end in ASCII characters other than blanks and quotes; quick, as most do."""
-    last = texts.str.tail(1)
-    plain = (texts >= "#") & (texts < "\x7f") & (last > " ") & (last < "\x7f")
-    return bool((plain | (texts == "")).all())
-
-
-def _are_floats(ids: pl.Series) -> bool:
-    filled = ids.unique()
-    filled = filled.filter(filled != "")
-    floats = filled.str.extract(f"({WHOLE_FLOAT})").cast(pl.Float64, strict=False)
-    return len(filled) > 0 and bool((floats == floats.floor()).fill_null(False).all())
+        return frame.with_columns(pl.lit(1.0).alias("count")) if self._listens else frame
 
 
 def _with_tracks(frame: pl.DataFrame) -> pl.DataFrame:
@@ -204,11 +172,19 @@ def _with_tracks(frame: pl.DataFrame) -> pl.DataFrame:
     said = frame.select(bare(frame[role]) for role in ("artist_name", "artist", "track_name"))
     said = said.select(first_of("artist_name", "artist"), "track_name")
     pairs = said.filter(nameless).unique()
-    ids = [(track_id(artist, track) if artist else track) if track else "" for artist, track in pairs.iter_rows()]
+    ids = [
+        (track_id(artist, track) if artist else artist_id(track)) if track else ""
+        for artist, track in pairs.iter_rows()
+    ]
     pairs = pairs.with_columns(pl.Series("id", ids, dtype=pl.String))
     named = said.join(pairs, on=pairs.columns[:2], how="left", maintain_order="left")["id"]
     kept = frame["track"] if "track" in frame.columns else named
     return frame.with_columns(named.zip_with(nameless, kept).alias("track"))
+
+
+def _with_uris(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return *frame* with Spotify's URIs in place of its bare ids."""
+    return frame.with_columns(pl.col("track").str.replace(SPOTIFY_ID, "spotify:track:$1"))
 
 
 def first_of(role: str, other: str) -> pl.Expr:

@@ -1,15 +1,17 @@
 """The search for sources in files, directories and zip files."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer.config import ReadOptions
 from trainer.errors import BadInput
 from trainer.sources import lastfm, listens, mpd, playlist_files, spotify_export, table
 from trainer.sources.account import PassedOver
 from trainer.sources.chunked_files import ZIP_MAGIC, FilePath, Head, read_head
+from trainer.sources.file_names import stem_of
 from trainer.sources.files import Seen, directory_files, zip_files
 from trainer.sources.foreign import refuse_foreign
+from trainer.sources.inputs import Inputs
 from trainer.sources.source import NotData, Source
 
 FORMATS = (
@@ -19,6 +21,7 @@ FORMATS = (
     "tables of interactions: csv, tsv or txt with a header, jsonl or ndjson, "
     "parquet; each plain, packed with gzip, Zstandard, xz or bzip2, or in a zip file."
 )
+DESCRIPTION = re.compile(r"(readme|licen[cs]e|copying|changelog)(\.(txt|md|rst|html?|pdf))?", re.IGNORECASE)
 NO_FILE = "it is a link to a missing file, or no regular file."
 
 
@@ -34,9 +37,9 @@ class Search:
         passed: the files that hold no data, or were found before.
     """
 
-    def __init__(self, options: ReadOptions) -> None:
+    def __init__(self, inputs: Inputs) -> None:
         self.passed: list[PassedOver] = []
-        self._options = options
+        self._inputs = inputs
         self._seen = Seen()
 
     def find(self, path: Path) -> list[Source]:
@@ -69,14 +72,16 @@ class Search:
 
     def _in_file(self, path: FilePath) -> list[Source]:
         """Return the sources in a file; raise NotData if it has none, BadInput if it is damaged or ambiguous."""
+        if DESCRIPTION.fullmatch(path.name):
+            raise UnknownFormat(f"cannot read {path}: it is a description by its name. Rename it if it holds data.")
         head = read_head(path)
         refuse_foreign(head)
         if head.raw.startswith(ZIP_MAGIC) or path.suffix.lower() == ".zip":
             return self._in_zip(path)
-        found = _recognised(head, self._options)
+        found = _recognised(head, self._inputs)
         if not found:
             raise UnknownFormat(f"cannot read {path}: its format is unknown.")
-        return found
+        return [] if self._is_copy(head, found) else found
 
     def _in_zip(self, path: FilePath) -> list[Source]:
         if not isinstance(path, Path):
@@ -85,7 +90,7 @@ class Search:
 
     def _among(self, files: Sequence[FilePath], owner: Path) -> list[Source]:
         """Return the sources in the *files* of a directory or zip file; raise NotData if there are none."""
-        collection = lastfm.find_collection(files)
+        collection = lastfm.find_collection(files, self._inputs)
         if collection:
             self._leave([file for file in files if file.name not in lastfm.NAMES], "a collection of Last.fm")
             return collection
@@ -102,7 +107,7 @@ class Search:
                 found += self._in_file(file)
             except NotData as error:
                 errors[str(file)] = error
-        if not found:
+        if len(errors) == len(files):
             # The error of a file in a known format helps more.
             nothing = UnknownFormat(f"cannot read {owner}: no file in it holds data.")
             several = [nothing] if len(errors) != 1 else []
@@ -113,6 +118,15 @@ class Search:
     def _leave(self, files: Sequence[FilePath], beside: str) -> None:
         self.passed += [PassedOver(str(file), f"it lies beside {beside}, read alone.") for file in files]
 
+    def _is_copy(self, head: Head, sources: Sequence[Source]) -> bool:
+        title = stem_of(head.path.name) if any(source.is_playlist for source in sources) else ""
+        first = self._seen.same(head, title)
+        if first is not None:
+            beside = str(first.parent) == str(head.path.parent)
+            where = str(first) if beside else f"a file in {first.parent}"
+            self.passed.append(PassedOver(str(head.path), f"it has the same content as {where}, which is read once."))
+        return first is not None
+
     def _is_new(self, path: Path) -> bool:
         first = self._seen.first(path)
         if first is not None:
@@ -120,13 +134,13 @@ class Search:
         return first is None
 
 
-def _recognised(head: Head, options: ReadOptions) -> list[Source]:
+def _recognised(head: Head, inputs: Inputs) -> list[Source]:
     return (
-        listens.find_listens(head, options.min_played_s)
-        or spotify_export.find_export(head)
-        or playlist_files.find_playlist_files(head)
-        or lastfm.find_in_file(head)
-        or table.find_tables(head, options)
+        listens.find_listens(head, inputs)
+        or spotify_export.find_export(head, inputs)
+        or playlist_files.find_playlist_files(head, inputs)
+        or lastfm.find_in_file(head, inputs)
+        or table.find_tables(head, inputs)
         or mpd.find_slices(head)
     )
 

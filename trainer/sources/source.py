@@ -79,9 +79,11 @@ class Source:
         size: its size in bytes, packed as it is.
         read: yields its content in blocks of about the given number of bytes.
         account: how it was understood, complete once it is read.
+        is_playlist: whether the file is a playlist, whose title may be the name of the file.
     """
 
     name: str
     size: int
     read: Callable[[int], Iterable[SourcePlaylist | Interactions]]
     account: Account
+    is_playlist: bool = False

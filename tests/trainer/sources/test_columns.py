@@ -71,7 +71,7 @@ def test_case_blanks_and_punctuation_of_names_do_not_matter(header: str):
     [
         ("pid,song,title", TITLE_OF_EITHER),
         ("pid,song,Title,track_name", "title"),
-        ("pid,song,title,name", "title"),
+        ("pid,song,title,name", TITLE_OF_EITHER),
         ("pid,song,title,playlist_name", "track_name"),
         ("pid,artist,title", TITLE_OF_EITHER),
         ("pid,song,title,track_name,playlist_name", None),
@@ -105,6 +105,11 @@ def test_a_listener_counts_beside_names_of_playlists_but_not_beside_their_ids():
     assert "user" not in places("who", "user_id", "playlistname", "song_id", playlist="who")
 
 
+def test_of_several_columns_for_the_listener_the_first_is_taken():
+    assert places("user_id", "user_uuid", "song_id") == {"user": 0, "track": 2}
+    assert places("song_id", "username", "user", "playlist") == {"track": 0, "user": 1, "playlist": 3}
+
+
 def test_a_title_that_is_named_leaves_the_other_to_the_track():
     assert places("pid", "song", "title", "mood", title="mood") == {
         "playlist": 0,
@@ -132,8 +137,26 @@ def test_a_file_is_one_playlist_where_the_role_of_playlists_is_off():
 
 def test_a_column_that_is_used_may_not_be_there_twice_but_others_may():
     assert places("pid", "song", "album", "album") == {"playlist": 0, TRACK_OR_NAME: 1}
-    with pytest.raises(BadInput, match="more than one column 'x'"):
+    with pytest.raises(
+        BadInput, match=r"more than one column 'x'\. Choose one: --columns track=2 or --columns track=3\."
+    ):
         find_columns(["pid", "x", "x"], {"track": "x"}, "a")
+
+
+@pytest.mark.parametrize("name", ["song", "track_id", "song name"])
+def test_of_two_columns_of_one_name_the_number_that_is_advised_chooses(name: str):
+    with pytest.raises(BadInput, match=r"Choose one: --columns ([a-z_]+)=2 or") as refused:
+        places("pid", name, name)
+    role = str(refused.value).partition("--columns ")[2].partition("=")[0]
+
+    assert places("pid", name, name, **{role: "3"})[role] == 2
+
+
+def test_a_number_takes_no_column_that_has_the_name_of_another_role():
+    found = find_columns(["track_id", "user_id", "n"], {"user": "1", "track": "2", "count": "3"}, "a")
+
+    assert found.places == {"user": 1, "track": 0, "count": 2}
+    assert found.remarks[0] == "user=1 is not used, as column 1 is 'track_id'. If that is the user, give its name"
 
 
 @pytest.mark.parametrize(

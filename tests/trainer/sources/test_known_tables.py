@@ -61,7 +61,7 @@ def test_exportify_is_a_file_a_playlist(tmp_path: Path):
         a_file(
             tmp_path / folder / "Road_trip.csv",
             LONG,
-            f'{row},"1987","","1","8","1","","false","1","I","u","t"',
+            f'{row},"1987","","1","8","1","","false","1","I","{folder}","t"',
             end="\r\n",
         )
     a_file(tmp_path / "ben" / "b.csv", SHORT, f'"{URI}","Never","L","Rick Astley","1987","1","1","false","","t"')
@@ -90,6 +90,31 @@ def test_exportify_is_known_in_its_languages(tmp_path: Path, names: str):
     path = a_file(tmp_path / "mix" / "a.csv", f"{uri},{name},{artists},x", f"{URI},Never,Rick,1")
 
     assert understood(path) == ([("mix/a", "a", URI, "Rick", None)], "Exportify")
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ('"Spotify ID","Artist IDs","Track Name","Album Name","Artist Name(s)","Added At"', "{},a1,Never,L,Rick,t"),
+        ('"Spotify URI","Track Name","Artist Name(s)","Album Name"', "spotify:track:{},Never,Rick,L"),
+        ('"Spotify URI","Track Name","Artist Name","Album Name","Added By"', "spotify:track:{},Never,Rick,L,me"),
+        ("Track name,Artist name,Album,Playlist name,Type,ISRC,Spotify - id", "Never,Rick,L,a,Playlist,I,{}"),
+        ("title,artist,album,isrc,platform,trackId", "Never,Rick,L,I,spotify,{}"),
+    ],
+)
+def test_tracks_of_spotify_have_one_id_in_the_exports_of_people(tmp_path: Path, header: str, row: str):
+    path = a_file(tmp_path / "a.csv", header, row.format("4uLU6hMCjMI75M1A2tKUQC"), row.format("short"))
+
+    (first, second), _ = understood(path)
+
+    assert first[1:4] == ("a", URI, "Rick")
+    assert second[2] in ("short", "spotify:track:short")
+
+
+def test_bare_ids_of_other_tables_stay_as_they_are(tmp_path: Path):
+    path = a_file(tmp_path / "a.csv", "pid,spotify_id", "p,4uLU6hMCjMI75M1A2tKUQC")
+
+    assert understood(path)[0] == [("p", "", "4uLU6hMCjMI75M1A2tKUQC", "", None)]
 
 
 @pytest.mark.parametrize("last", ["Spotify - id", "Apple - id"])
@@ -229,6 +254,34 @@ def test_lines_of_another_shape_are_not_taken_for_nowplaying(tmp_path: Path, use
         understood(a_file(tmp_path / "a.csv", NOWPLAYING[1].replace(HASH[:32], user)))
 
 
+@pytest.mark.parametrize("place", [0, 3, 18])
+@pytest.mark.parametrize("odd", ["user_1\t0000-00-00\t\tMuse\t\tUprising", "user_1", "\t\t\t\t\t\t\t", '"'])
+def test_one_odd_line_does_not_hide_a_known_shape(tmp_path: Path, place: int, odd: str):
+    lines = [f"user_{row}\t2009-05-04T23:08:57Z\t\tMuse\t\tSong {row}" for row in range(200)]
+    lines[place if odd.count("\t") == 5 else max(place, 1)] = odd  # the first line alone tells the delimiter
+
+    rows, format_ = understood(a_file(tmp_path / "a.tsv", *lines))
+
+    assert format_ == "Last.fm 1K"
+    assert 199 <= len(rows) <= 200
+
+
+def test_a_header_of_unknown_names_over_a_known_shape_costs_one_row(tmp_path: Path):
+    lines = [f"{HASH[:40]}\tSOAKIMP12A8C130{row}\t5" for row in range(100, 300)]
+
+    rows, format_ = understood(a_file(tmp_path / "a.tsv", "who\twhat\thow often", *lines))
+
+    assert (len(rows), format_) == (200, "Taste Profile")
+
+
+def test_a_header_over_a_known_shape_is_a_header(tmp_path: Path):
+    lines = [f"{HASH[:40]}\tSOAKIMP12A8C130{row}\t5" for row in range(100, 300)]
+
+    rows, format_ = understood(a_file(tmp_path / "a.tsv", "user\tsong\tplays", *lines))
+
+    assert (len(rows), format_) == (200, "table (text)")
+
+
 def test_listenbrainz_names_listens_without_an_id(tmp_path: Path):
     frame = pl.DataFrame(
         {
@@ -277,6 +330,25 @@ def test_columns_by_number_read_a_file_without_a_header(tmp_path: Path):
     path = a_file(tmp_path / "u.data", "196\t242\t3\t881250949", "186\t302\t3\t891717742")
 
     assert understood(path, user="1", track="2", count="3")[0] == [("196", "", "242", "", 3), ("186", "", "302", "", 3)]
+
+
+@pytest.mark.parametrize(
+    ("header", "is_header"), [("who\twhat\tn", True), ("who\t17\tn", True), ("8\t17\t2", False), ("8\t17\tmany", True)]
+)
+def test_columns_by_number_leave_out_a_first_line_that_resembles_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], header: str, is_header: bool
+):
+    path = a_file(tmp_path / "u.data", header, "196\t242\t3", "186\t302\t3")
+
+    assert len(understood(path, user="1", track="2", count="3")[0]) == 3 - is_header
+    assert ("the first line is taken for a header: 1 '" in capsys.readouterr().err) == is_header
+
+
+def test_a_first_line_that_may_be_a_header_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = a_file(tmp_path / "u.data", "who\twhat", "ann\tCreep", "bob\tLucky")
+
+    assert len(understood(path, user="1", track="2")[0]) == 3
+    assert "the first line is taken for data, as the columns are given by number: 1 'who'," in capsys.readouterr().err
 
 
 def test_columns_by_number_leave_a_header_out(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,24 @@ def test_a_username_in_the_history_names_the_listener(tmp_path: Path):
     path = write(tmp_path / "endsong_0.json", [extended(username="u1"), extended(username="u2")])
 
     assert listens(path) == {("u1", CREEP): 1, ("u2", CREEP): 1}
+
+
+@pytest.mark.parametrize("name", ["StreamingHistory_music_0.json", "Playlist1.json"])
+@pytest.mark.parametrize(("folders", "remarked"), [(["", ""], True), (["ann", "bob"], False)])
+def test_zip_files_of_two_people_in_one_folder_are_remarked_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, folders: list[str], remarked: bool
+):
+    for number, folder in enumerate(folders):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        track = {"trackName": f"Song {number}", "artistName": "A", "trackUri": None}
+        playlist = {"playlists": [{"name": "mix", "items": [{"track": track}]}]}
+        content = playlist if name == "Playlist1.json" else [account_data(name=f"Song {number}")]
+        with zipfile.ZipFile(tmp_path / folder / f"my_spotify_data{number}.zip", "w") as archive:
+            archive.writestr(f"Spotify Account Data/{name}", json.dumps(content))
+
+    list(read([tmp_path]))
+
+    assert ("several zip files are of one listener" in capsys.readouterr().err) == remarked
 
 
 def test_the_history_of_the_account_data_names_tracks_by_artist_and_name(tmp_path: Path):

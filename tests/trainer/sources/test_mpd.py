@@ -262,12 +262,35 @@ def test_a_playlist_without_an_id_is_passed_over_with_all_its_tracks(
     assert "passed over 3: no playlist id (playlists[0])" in said
 
 
-def test_half_a_character_is_left_out_of_names_and_titles(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize("around", [" {}", "{}\t", "\u3000{}\xa0", '"{}"', ' " {} " '])
+@pytest.mark.parametrize("others", [[], [{"track_uri": None}]])
+def test_blanks_and_quotes_around_an_id_are_no_part_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], around: str, others: list[Any]
+):
+    track = {"track_uri": around.format("t:1"), "artist_uri": around.format("a:1"), "artist_name": "A"}
+    path = odd_slice(tmp_path / "s.json", {"pid": around.format("1"), "tracks": [track, *others]})
+
+    ((found,), _) = read_odd(path, capsys)
+
+    assert (found.id, found.tracks[0].id, found.tracks[0].artist_id) == ("1", "t:1", "a:1")
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\u3000"])
+def test_an_id_of_blanks_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str], blank: str):
+    path = odd_slice(tmp_path / "s.json", {"pid": 1, "tracks": [FULL, FULL | {"track_uri": blank, "track_name": ""}]})
+
+    found, said = read_odd(path, capsys)
+
+    assert [len(playlist.tracks) for playlist in found] == [1]
+    assert "passed over 1: no track id (playlists[0].tracks[1])" in said
+
+
+def test_half_a_character_is_replaced_in_names_and_titles(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     track = {"track_uri": "t:1", "track_name": "Song \ud83d", "artist_name": "\ude00A"}
     found, said = read_odd(odd_slice(tmp_path / "s.json", {"pid": 1, "name": "mix\ud83d", "tracks": [track]}), capsys)
 
-    assert found == [SourcePlaylist("1", "mix", [SourceTrack("t:1", "Song ", "A", "A")])]
-    assert "mended 3: half a character, left out (playlists[0], playlists[0].tracks[0]," in said
+    assert found == [SourcePlaylist("1", "mix\ufffd", [SourceTrack("t:1", "Song \ufffd", "\ufffdA", "\ufffdA")])]
+    assert "mended 3: half a character, replaced (playlists[0], playlists[0].tracks[0]," in said
 
 
 def test_text_that_is_not_utf8_is_passed_over_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

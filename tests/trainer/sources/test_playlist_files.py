@@ -168,9 +168,9 @@ def test_a_playlist_file_is_a_playlist_of_named_tracks(tmp_path: Path, name: str
 
 
 def test_a_folder_of_playlist_files_is_a_playlist_a_file(tmp_path: Path):
-    for name, content in (("a.m3u", M3U), ("b.pls", PLS), ("c.xspf", XSPF), ("d.jspf", JSPF), ("e.m3u.gz", M3U)):
+    for name, content in (("a.m3u", M3U), ("b.pls", PLS), ("c.xspf", XSPF), ("d.jspf", JSPF), ("e.m3u.gz", f"{M3U}\n")):
         write(tmp_path / "ann" / name, gzip.compress(content.encode()) if name.endswith(".gz") else content)
-    write(tmp_path / "bob" / "a.m3u", M3U)
+    write(tmp_path / "bob" / "a.m3u", f"\n{M3U}")
 
     found = playlists(tmp_path)
 
@@ -202,6 +202,22 @@ def test_a_location_without_a_caption_gives_the_id(tmp_path: Path, location: str
     path = write(tmp_path / "a.m3u8", location)
 
     assert [track.id for track in tracks(path)] == [id_]
+
+
+@pytest.mark.parametrize(
+    ("location", "id_"),
+    [
+        ("file:///Bj%C3%B6rk%20-%20100%25.mp3", "Bj\u00f6rk - 100%"),
+        ("file:///A%20-%2050%2525%3F.mp3", "A - 50%25?"),
+        ("file:///A%20-%20What%3F%20Why.mp3", "A - What? Why"),
+    ],
+)
+def test_a_location_in_xspf_is_decoded_once(tmp_path: Path, location: str, id_: str):
+    content = f'<playlist xmlns="http://xspf.org/ns/0/"><trackList><track><location>{location}</location></track></trackList></playlist>'
+
+    (playlist,) = playlists(write(tmp_path / "a.xspf", content))
+
+    assert [track.id for track in playlist.tracks] == [id_]
 
 
 def test_a_file_whose_name_has_no_artist_is_odd(tmp_path: Path):
@@ -368,12 +384,41 @@ def test_a_damaged_file_is_counted_and_loses_no_other(tmp_path: Path, name: str)
 
     assert found[-1].tracks == [CREEP, JOGA]
     assert "passwd" not in str(found)
+    assert len(account(tmp_path).odd) == 1
+
+
+@pytest.mark.parametrize("end", [5, 20, 40])
+def test_a_damaged_xspf_keeps_the_tracks_before_the_damage(tmp_path: Path, end: int):
+    write(tmp_path / "a.xspf", XSPF[: XSPF.rindex("<track>") + end])
+
+    (playlist,) = playlists(tmp_path)
+
+    assert playlist.tracks == [CREEP]
+    assert playlist.title
     assert sum(odd.n for odd in account(tmp_path).odd.values()) == 1
+
+
+def test_a_cut_library_counts_as_all_its_tracks(tmp_path: Path):
+    library = LIBRARY | {"Tracks": {str(n): {"Track ID": n, "Name": "x", "Artist": "y"} for n in range(300)}}
+    write(tmp_path / "Library.xml", plistlib.dumps(library)[:-200])
+    write(tmp_path / "z.m3u", M3U * 500)
+
+    with pytest.raises(BadInput, match=r"30\d of 1,30\d tracks are odd, .*Library\.xml, 30\d: a damaged file"):
+        list(read([tmp_path]))
+
+
+def test_an_item_of_a_track_that_the_library_lacks_is_called_so(tmp_path: Path):
+    playlist = {"Name": "mine", "Playlist Items": [{"Track ID": 1}, {"Track ID": 99}]}
+    library = {"Tracks": {"1": {"Track ID": 1, "Name": "x", "Artist": "y"}}, "Playlists": [playlist, {"Name": "b"}]}
+    path = write(tmp_path / "Library.xml", plistlib.dumps(library))
+
+    assert list(account(path).odd) == ["a track that the library does not have"]
+    assert account(path).notes == []
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_damaged_file_alone_is_refused(tmp_path: Path, name: str):
-    with pytest.raises(BadInput, match="1 of 1 tracks are odd, 1: "):
+    with pytest.raises(BadInput, match=r"(\d+) of \d+ tracks are odd, \1: "):
         list(read([write(tmp_path / name, HOSTILE[name])]))
 
 

@@ -43,7 +43,7 @@ def test_a_slice_is_not_taken_for_json_lines(tmp_path: Path, name: str, content:
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.ndjson", "a.txt", "a"])
 def test_json_lines_of_any_name_are_detected(tmp_path: Path, name: str):
     (tmp_path / name).write_text(LINES)
-    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(LINES.encode()))
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(LINES.encode() * 2))
 
     assert ids(tmp_path / name, tmp_path / f"{name}.gz") == ["6", "7", "6", "7"]
 
@@ -188,7 +188,7 @@ def test_an_unknown_role_is_refused_for_any_input(tmp_path: Path):
 
 def test_a_file_that_vanishes_before_its_turn_is_named(tmp_path: Path):
     (tmp_path / "a.csv").write_text(CSV)
-    (tmp_path / "b.csv").write_text(CSV)
+    (tmp_path / "b.csv").write_text(CSV * 2)
     (tmp_path / "s.json").write_text(SLICE)
     for name in ("b.csv", "s.json"):
         stream = iter(read([tmp_path / "a.csv", tmp_path / name]))
@@ -201,7 +201,7 @@ def test_a_file_that_vanishes_before_its_turn_is_named(tmp_path: Path):
 
 def test_progress_ends_at_the_size_of_the_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "a.csv").write_text(CSV + "6,t:3\n" * 100)
-    (tmp_path / "b.csv.gz").write_bytes(gzip.compress((CSV + "6,t:3\n" * 100).encode()))
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress((CSV + "6,t:3\n" * 101).encode()))
     (tmp_path / "s.json").write_text(SLICE)
     pl.DataFrame({"user": ["a"] * 90, "song": ["x"] * 90}).write_parquet(tmp_path / "c.parquet")
     paths = [tmp_path / name for name in ("a.csv", "b.csv.gz", "s.json", "c.parquet")]
@@ -215,7 +215,9 @@ def test_progress_ends_at_the_size_of_the_inputs(tmp_path: Path, capsys: pytest.
 
 def test_of_very_many_kinds_of_files_some_are_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for number in range(25):
-        (tmp_path / f"a{number}.{'csv' if number % 2 else 'jsonl'}").write_text(LINES if number % 2 == 0 else CSV)
+        (tmp_path / f"a{number}.{'csv' if number % 2 else 'jsonl'}").write_text(
+            (LINES if number % 2 == 0 else CSV) + "\n" * number
+        )
 
     list(read(sorted(tmp_path.iterdir())))
 

@@ -85,7 +85,10 @@ def test_names_fill_in_for_ids_that_are_missing(tmp_path: Path):
 
 
 def test_a_track_without_an_artist_has_its_name_as_the_id(tmp_path: Path):
-    assert ids(a_csv(tmp_path, "pid,song_name\np,Uprising\np,On Hold\n")) == [("p", "Uprising"), ("p", "On Hold")]
+    rows = ["Uprising", "On Hold", " On   Hold ", "Jo\u0301ga", "J\u00f3ga"]
+    found = ids(a_csv(tmp_path, "pid,song_name\n" + "".join(f"p,{name}\n" for name in rows)))
+
+    assert [track for _, track in found] == ["Uprising", "On Hold", "On Hold", "J\u00f3ga", "J\u00f3ga"]
 
 
 def test_playlists_of_a_listener_are_told_apart_by_their_names(tmp_path: Path):
@@ -99,6 +102,28 @@ def test_playlists_of_a_listener_are_told_apart_by_their_names(tmp_path: Path):
     assert [user for user, _ in ids(path, playlist="user_id")] == ["u", "u", "v", "v"]
 
 
+@pytest.mark.parametrize(
+    ("header", "odd", "fault"),
+    [
+        ("pid,song_id", ",s", "no playlist id"),
+        ("user,song_id", ",s", "no user id"),
+        ("user,playlist_name,song_id", ",mix,s", "no user id"),
+        ("playlist_name,song_id", ",s", "no playlist title"),
+        ("pid,artist_name,track_name", "p,Muse,", "no track name"),
+        ("pid,artist_name,track_name,track_id", "p,Muse,,", "no track id"),
+        ("pid,artist_name", "p,", "no artist name"),
+    ],
+)
+def test_a_row_without_the_texts_of_an_id_is_odd_and_the_reason_names_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], header: str, odd: str, fault: str
+):
+    sound = ",".join("x" * len(header.split(",")))
+    (found,) = batches(a_csv(tmp_path, f"{header}\n{odd}\n{sound}\n"))
+
+    assert len(found.rows) == 1
+    assert f"passed over 1: {fault} (data row 1)" in capsys.readouterr().err
+
+
 def test_names_in_a_column_for_playlists_are_their_titles(tmp_path: Path):
     (found,) = batches(a_csv(tmp_path, "Playlist,song_id\nRainy morning,s\nJazz,s\n"))
 
@@ -107,11 +132,17 @@ def test_names_in_a_column_for_playlists_are_their_titles(tmp_path: Path):
 
 def test_each_listen_of_a_listener_counts(tmp_path: Path):
     (found,) = batches(a_csv(tmp_path, "user,song_id,timestamp\nu,s,1\nu,s,2\n"))
-    (playlist,) = batches(a_csv(tmp_path, "pid,song_id,timestamp\nu,s,1\nu,s,2\n"))
 
     assert found.counts is not None
     assert found.counts.tolist() == [1, 1]
-    assert playlist.counts is None
+
+
+@pytest.mark.parametrize("header", ["pid", "user,playlist_name", "user,title", "user,playlist"])
+def test_times_of_playlists_are_no_listens(tmp_path: Path, header: str):
+    whose = {"pid": "p"}.get(header, "u,Rainy morning")
+    (found,) = batches(a_csv(tmp_path, f"{header},song_id,timestamp\n{whose},s,1\n{whose},t,2\n"))
+
+    assert found.counts is None
 
 
 @pytest.mark.parametrize(("column", "short", "long"), [("ms_played", 29_999, 30_000), ("played_ratio_pct", 49, 50)])
@@ -164,6 +195,12 @@ def test_a_first_line_may_say_the_delimiter(tmp_path: Path, first: str):
     assert ids(a_csv(tmp_path, f"{first}\nuser;song_id,x\nu;s,1\n"), track="song_id,x") == [("u", "s,1")]
 
 
+@pytest.mark.parametrize("blank", ["\n", "\r\n", "  \n\n"])
+@pytest.mark.parametrize("first", ["sep=;\n", ""])
+def test_blank_lines_above_the_header_are_no_rows(tmp_path: Path, first: str, blank: str):
+    assert ids(a_csv(tmp_path, f"{first}{blank}user;song_id\nu;s\n")) == [("u", "s")]
+
+
 # Numbers that are ids.
 
 
@@ -181,16 +218,27 @@ def test_ids_that_became_floats_are_the_whole_numbers_again(tmp_path: Path):
         assert ids(tmp_path / name) == [("1", "10000001"), ("2", "9007199254740992")]
 
 
-@pytest.mark.parametrize("songs", [["1.0", "x"], ["1.0", "2"], ["1.5", "2.0"], ["007", "7"], ["1e3", "2e3"]])
+@pytest.mark.parametrize(
+    "songs", [["1.0", "x"], ["1.0", "2"], ["7.0", "v1.0"], ["1.5", "2.0"], ["007", "7"], ["1e3", "2e3"]]
+)
 def test_other_ids_stay_text(tmp_path: Path, songs: list[str]):
     assert [song for _, song in ids(a_csv(tmp_path, f"user,song\nu,{songs[0]}\nu,{songs[1]}\n"))] == songs
+
+
+@pytest.mark.parametrize("odd", ["x7", "7", "7.5"])
+def test_one_odd_id_does_not_keep_the_points_of_the_others(tmp_path: Path, odd: str):
+    rows = "".join(f"u,{song}.0\n" for song in range(100))
+
+    assert [song for _, song in ids(a_csv(tmp_path, f"user,song_id\n{rows}u,{odd}\n"))] == [*map(str, range(100)), odd]
 
 
 @pytest.mark.parametrize("id_", [2.0**53 + 2, 1.2345678901234567e18])
 def test_ids_beyond_the_whole_numbers_of_floats_are_an_error(tmp_path: Path, id_: float):
     pl.DataFrame({"user": ["u"], "item": [id_]}).write_parquet(tmp_path / "a.parquet")
 
-    for path in (tmp_path / "a.parquet", a_csv(tmp_path, f"user,item\nu,{id_!r}\n")):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"user": "u", "item": id_}) + '\n{"user": "u", "item": "t"}\n')
+
+    for path in (tmp_path / "a.parquet", tmp_path / "a.jsonl", a_csv(tmp_path, f"user,item\nu,{id_!r}\n")):
         with pytest.raises(BadInput, match="track ids became floats and lost digits, such as"):
             ids(path)
 

@@ -9,13 +9,21 @@ import resource
 import stat
 import struct
 import sys
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from tests.trainer.sources.inputs import a_zip, ids, refusal
+from trainer.config import DEFAULTS
+from trainer.errors import BadInput
+from trainer.sources import Account, Reading, SourcePlaylist
+from trainer.sources.chunked_files import read_whole
+from trainer.sources.files import zip_files
+from trainer.sources.source import Source
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -29,6 +37,15 @@ PACKINGS: dict[str, Callable[[bytes], bytes]] = {
     "zst": zstd.compress,
 }
 SLICE = b'{"playlists": [{"pid": 1, "name": "n", "tracks": [{"track_uri": "t:1"}]}]}'
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[None]:
+    """Limit the process to 100 open files."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def a_table(*playlists: str) -> bytes:
@@ -54,6 +71,15 @@ def test_linked_files_and_directories_are_read(tmp_path: Path):
     (data / "c.csv").symlink_to(tmp_path / "c.csv")
 
     assert sorted(ids(data)) == ["b", "c"]
+
+
+def test_a_directory_that_is_linked_twice_is_walked_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.csv").write_bytes(a_table("a"))
+    (tmp_path / "again").symlink_to(tmp_path / "data")
+
+    assert ids(tmp_path) == ["a"]
+    assert "passed over" not in capsys.readouterr().err
 
 
 def test_links_in_a_circle_end(tmp_path: Path):
@@ -83,6 +109,84 @@ def test_a_directory_given_twice_is_read_once(tmp_path: Path, capsys: pytest.Cap
 
     assert ids(tmp_path, tmp_path) == ["a", "b"]
     assert "b.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n", [1, 150_000])  # the second is longer than the beginning that is compared first
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_file_beside_its_packed_copy_is_read_once_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], packing: str, n: int
+):
+    content = a_table(*map(str, range(n)))
+    (tmp_path / "a.csv").write_bytes(content)
+    (tmp_path / f"a.csv.{packing}").write_bytes(PACKINGS[packing](content))
+
+    assert len(ids(tmp_path)) == n
+    assert f"a.csv.{packing}: it has the same content as {tmp_path / 'a.csv'}, which" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a (1).csv", "Copy of a.csv", "old/b.txt"])
+def test_a_copy_of_a_table_of_any_name_is_read_once(tmp_path: Path, name: str):
+    (tmp_path / "old").mkdir()
+    for path in ("a.csv", name):
+        (tmp_path / path).write_bytes(a_table("a"))
+
+    assert ids(tmp_path) == ["a"]
+
+
+def test_playlists_of_the_same_tracks_and_other_names_are_two(tmp_path: Path):
+    for name in ("rock.m3u", "pop.m3u"):
+        (tmp_path / name).write_text("#EXTM3U\n#EXTINF:1,Muse - Hoodoo\na.mp3\n")
+
+    assert len(ids(tmp_path)) == 2
+
+
+def test_a_zip_file_beside_its_folder_is_read_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    members = {f"{name}.csv": a_table(name) for name in "abc"}
+    a_zip(tmp_path / "lists.zip", members)
+    (tmp_path / "lists").mkdir()
+    for name, content in members.items():
+        (tmp_path / "lists" / name).write_bytes(content)
+
+    assert sorted(ids(tmp_path)) == ["a", "b", "c"]
+    said = capsys.readouterr().err
+    assert said.count("passed over") == 1
+    assert "a.csv and 2 more files: it has the same content as a file in " in said
+
+
+@pytest.mark.parametrize("other", ["9", "99"])
+def test_files_that_differ_only_at_their_ends_are_two(tmp_path: Path, other: str):
+    names = [str(number) for number in range(150_000)]
+    (tmp_path / "a.csv").write_bytes(a_table(*names))
+    (tmp_path / "b.csv").write_bytes(a_table(*names[:-1], other))
+
+    assert len(ids(tmp_path)) == 300_000 - 1
+
+
+@pytest.mark.parametrize("name", ["_fire_.csv", "License to ill.csv", "readme_first.csv", "_metadata.csv"])
+def test_playlists_of_any_name_are_read(tmp_path: Path, name: str):
+    (tmp_path / name).write_bytes(a_table("a"))
+    a_zip(tmp_path / "b.zip", {f"_b/{name}": a_table("b")})
+
+    assert sorted(ids(tmp_path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", [".hidden.csv", "_SUCCESS", "_delta_log/0.csv", "_committed_123", "Thumbs.db"])
+def test_files_of_systems_are_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str):
+    (tmp_path / "a.csv").write_bytes(a_table("a"))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(a_table("b"))
+
+    assert ids(tmp_path) == ["a"]
+    assert "passed over" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["README", "readme.md", "LICENSE.txt", "Licence", "CHANGELOG.md"])
+def test_descriptions_are_passed_over_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str):
+    (tmp_path / "a.csv").write_bytes(a_table("a"))
+    (tmp_path / name).write_bytes(a_table("b"))
+
+    assert ids(tmp_path) == ["a"]
+    assert f"passed over {tmp_path / name}: it is a description by its name." in capsys.readouterr().err
 
 
 def test_links_to_nothing_and_pipes_in_a_directory_are_passed_over_and_named(
@@ -225,12 +329,50 @@ def test_an_unknown_packing_in_a_zip_file_is_named(tmp_path: Path):
     assert "Unpack the zip file into a directory." in refusal(path)
 
 
-def test_there_may_be_more_zip_files_than_descriptors(tmp_path: Path):
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_both_files_of_one_name_in_a_zip_file_are_read(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for playlist in ("one", "two, longer"):
+            archive.writestr("a.csv", a_table(f'"{playlist}"'))
+
+    assert ids(tmp_path / "a.zip") == ["one", "two, longer"]
+
+
+def test_a_zip_file_is_opened_once_for_all_its_files(tmp_path: Path, few_descriptors: None):
+    files = zip_files(a_zip(tmp_path / "a.zip", {f"{number}.m3u": b"" for number in range(150)}))
+
+    with ExitStack() as opened:
+        assert len([opened.enter_context(file.open("rb")) for file in files]) == 150
+
+
+def test_a_zip_file_that_was_written_anew_is_read_anew(tmp_path: Path):
+    for number, playlist in enumerate(("a", "longer")):
+        path = a_zip(tmp_path / "a.zip", {"a.csv": a_table(playlist)})
+        os.utime(path, (number, number))
+        assert ids(path) == [playlist]
+
+
+def test_a_file_that_is_too_large_to_be_read_at_once_is_refused_by_name(tmp_path: Path):
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(bytes(1000)))
+
+    assert read_whole(tmp_path / "a.json.gz", most=1000) == bytes(1000)
+    with pytest.raises(BadInput, match=r"a\.json\.gz: it has more than 999 bytes.*Unpack it"):
+        read_whole(tmp_path / "a.json.gz", most=999)
+
+
+def test_memory_that_is_too_small_is_an_error_that_names_the_file():
+    def read(_: int) -> Iterator[SourcePlaylist]:
+        raise MemoryError
+        yield
+
+    reading = Reading([("d", [Source("d/a.json", 1, read, Account("JSPF"))])], [], DEFAULTS, 1)
+
+    with pytest.raises(BadInput, match=r"d/a\.json: the memory is too small"):
+        list(reading)
+
+
+def test_there_may_be_more_zip_files_than_descriptors(tmp_path: Path, few_descriptors: None):
     for number in range(150):
         a_zip(tmp_path / f"{number}.zip", {"a.csv": a_table(str(number))})
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (100, limits[1]))
-    try:
-        assert len(ids(tmp_path)) == 150
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert len(ids(tmp_path)) == 150

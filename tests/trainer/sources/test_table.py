@@ -4,6 +4,7 @@ import contextlib
 import csv
 import gzip
 import io
+import json
 import random
 import re
 from collections.abc import Callable
@@ -181,7 +182,7 @@ def test_ids_in_parquet_may_be_numbers_text_categories_or_bytes(tmp_path: Path):
     ],
 )
 def test_a_row_without_an_id_is_odd(tmp_path: Path, write: Callable[[Path], Path]):
-    assert re.search(r"1: no (playlist|track) id \(data row 2\)", refusal(write(tmp_path)))
+    assert re.search(r"1: no (user|track) id \(data row 2\)", refusal(write(tmp_path)))
 
 
 def test_the_number_of_a_row_counts_through_all_batches(tmp_path: Path):
@@ -305,7 +306,7 @@ def test_the_role_of_titles_is_reported_once_with_the_option_that_changes_it(
 
     assert {track.name for found in batches(path, 40) for track in found.tracks} == {"Creep", "Joga", "Army of Me"}
     said = capsys.readouterr().err
-    assert said.count("the titles are taken for titles of tracks") == 1
+    assert said.count("taken for names of tracks") == 1
     assert said.endswith("--columns title=title\n")
 
 
@@ -424,7 +425,9 @@ def test_quoted_fields_may_hold_anything(tmp_path: Path):
 def test_quotes_between_tabs_are_kept_unless_they_quote_the_whole_field(tmp_path: Path):
     content = 'user\tsong\tsong_name\n1\ta\t12" mix\n1\tb\t"He said ""x"""\n1\tc\t"open\n1\td\t"Heroes" live\n1\te\t"\n'
 
-    assert [track.name for track in batch(a_file(tmp_path / "a.tsv", content)).tracks] == [
+    found = batches(a_file(tmp_path / "a.tsv", content))
+
+    assert [track.name for part in found for track in part.tracks] == [
         '12" mix',
         'He said "x"',
         '"open',
@@ -498,6 +501,27 @@ def test_quotes_may_be_escaped_by_backslashes(tmp_path: Path):
     )
 
     assert [track.name for track in batch(path).tracks] == ['Joe "King" Carrasco', '"Heroes"']
+
+
+@pytest.mark.parametrize("odd_row", ["1,x", "1,x,y,z", '1,"x,y', "1"])
+@pytest.mark.parametrize("escaped", ['"12\\" mix"', '"\\"Heroes\\""', '"so, \\"12, mix\\""'])
+def test_one_odd_row_does_not_spoil_those_with_escaped_quotes(tmp_path: Path, odd_row: str, escaped: str):
+    rows = [f"1,{row},{escaped}" for row in range(9)]
+    path = a_file(tmp_path / "a.csv", "\n".join(["user,song,song_name", *rows[:5], odd_row, *rows[5:], ""]))
+
+    assert len(odd(path)) == 1
+    names = [track.name for found in batches(path) for track in found.tracks]
+    assert names == [escaped[1:-1].replace("\\", "")] * 9
+
+
+@pytest.mark.parametrize("block_bytes", range(20, 60, 3))
+def test_a_quoted_newline_between_tabs_is_whole_wherever_a_block_ends(tmp_path: Path, block_bytes: int):
+    rows = "".join(f'1\t{row}\t"So\nng {row}"\n1\tx{row}\tplain\n' for row in range(9))
+    path = a_file(tmp_path / "a.tsv", f"user\tsong\tsong_name\n{rows}")
+
+    names = [track.name for found in batches(path, block_bytes) for track in found.tracks]
+
+    assert names == [name for row in range(9) for name in (f"So\nng {row}", "plain")]
 
 
 def test_the_places_of_odd_rows_are_the_first_three_of_each_fault(tmp_path: Path):
@@ -644,6 +668,29 @@ def test_half_an_emoji_in_json_lines_is_counted_with_its_first_places(tmp_path: 
     }
 
 
+@pytest.mark.parametrize("field", ["user", "song", "playlist_id", "track_id"])
+def test_ids_with_half_a_character_do_not_become_one_id(tmp_path: Path, field: str):
+    sound = {"user": 1, "song_id": 2} if field in ("user", "song") else {"playlist_id": 1, "track_id": 2}
+    name = "song_id" if field == "song" else field
+    lines = [json.dumps(sound), *(json.dumps(sound | {name: f"t{half}"}) for half in ("\ud83d", "\udc00", "\ud83d"))]
+    path = a_file(tmp_path / "a.jsonl", "\n".join(lines) + "\n")
+
+    assert pairs(path) == [("1", "2")]
+    assert odd(path) == ["data row 2", "data row 3", "data row 4"]
+
+
+@pytest.mark.parametrize("bad", [b"t\xff", b"\xed\xa0\x80"])
+@pytest.mark.parametrize("role", ["user", "song_id", "song_name"])
+def test_bytes_in_parquet_that_are_not_utf8_cost_their_row(tmp_path: Path, role: str, bad: bytes):
+    columns: dict[str, list[bytes | None]] = {name: [b"1", "\xf3".encode(), b"3"] for name in ("user", "song_id")}
+    columns["song_name"] = [b"x", None, b"z"]
+    columns[role] = [columns[role][0], bad, columns[role][2]]
+    path = a_parquet(tmp_path / "a.parquet", **columns)
+
+    assert pairs(path) == [("1", "1"), ("3", "3")]
+    assert odd(path) == ["data row 2"]
+
+
 @pytest.mark.parametrize("content", [r'"genre":"x\ud83d"', r'"song_name":"x \ud83d\udc4d"', r'"song_name":"�"'])
 def test_other_letters_and_unused_columns_are_not_counted_as_half(tmp_path: Path, content: str):
     path = a_file(tmp_path / "a.jsonl", f'{{"user":1,"song":2,{content}}}\n')
@@ -662,6 +709,23 @@ def test_half_an_emoji_in_utf16_is_replaced_and_counted(tmp_path: Path, encoding
 
     assert mended(path)["half a character, replaced"].n == 2
     assert batch(path).tracks[0].name == "x\ufffdy👍"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("header", ["user,song_id,song_name", "用户,歌曲,歌名"])
+def test_utf16_of_mostly_chinese_text_needs_no_mark(tmp_path: Path, encoding: str, header: str):
+    rows = "".join(f"王,曲{row},夕阳之歌夕阳之歌夕阳之歌\n" for row in range(9))
+
+    assert pairs(a_file(tmp_path / "a.csv", f"{header}\n{rows}".encode(encoding)))[0] == ("王", "曲0")
+
+
+@pytest.mark.parametrize("row", ["1,a\rb", "1\r,a", '1,"a"\rb'])
+def test_a_carriage_return_within_a_row_is_called_so_or_is_text(tmp_path: Path, row: str):
+    path = a_file(tmp_path / "a.csv", f'user,song\n1,2\n{row}\n1,"3" x\n1,4\n')
+    reading = read([path], ReadOptions(max_odd=1))
+    list(reading)
+
+    assert not any("universal-newline" in fault for group in reading.groups for fault in group.account.odd)
 
 
 def test_fields_in_json_lines_may_be_null_or_missing_or_text_for_numbers(tmp_path: Path):
