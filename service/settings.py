@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[list[str], NoDecode, BeforeValidator(json_list)] = Field(
         [], description='Origins whose pages may call the service, a JSON list such as `["https://example.org"]`.'
     )
+    ranker: bool = Field(True, description="Order recommendations by the ranker, if the model has one.")
     blocklist: Path | None = Field(
         None, description="File of ids of tracks and artists, one a line, that are never returned."
     )

@@ -70,6 +70,14 @@ class TrainingConfig:
     trees: int = Field(default=50, ge=1, le=1000, description="trees of each Annoy index")
     neighbours: int = Field(default=20, ge=1, le=500, description="neighbours for measuring the index recall")
     neighbour_recall: float = Field(default=0.97, ge=0, le=1, description="recall that the index search must reach")
+    ranker_playlists: int = Field(
+        default=0, ge=0, le=1_000_000, description="playlists that the ranker learns from; 0 for no ranker"
+    )
+    kept_playlists: int = Field(
+        default=100_000, ge=1, le=100_000_000, description="playlists that are kept as neighbours for the ranker"
+    )
+    postings: int = Field(default=500, ge=1, le=1_000_000, description="kept playlists of each track, artist and term")
+    nearest: int = Field(default=100, ge=1, le=10_000, description="neighbours that vote for candidates of the ranker")
     seed: int = Field(default=42, ge=0, le=2**31 - 1, description="seed of all random numbers")
 
     def changed(self, numbers: Mapping[str, Any]) -> Self:

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from service.engine import (
+    Artifacts,
     Manifest,
     ModelError,
     NoModel,
+    Ranker,
     Recommender,
     Store,
     StoreChanged,
@@ -35,6 +37,7 @@ from trainer.evaluation.tasks import Task
 from trainer.evaluation.verdict import Quality, Verdict, quality_to_keep
 from trainer.fitting.fit import fit_and_write
 from trainer.progress import say
+from trainer.ranking.teach import teach
 from trainer.report.gather import gather, unserved
 from trainer.report.page import render
 from trainer.sources import read
@@ -97,7 +100,9 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
             start = find_start(published, dataset, held_out) if plan.warm else None
             given = {"inputs": [str(path) for path in paths], "columns": dict(plan.reading.columns)}
             inputs = given | dataset.understood()
-            fit_and_write(dataset.select(~held_out), staged, version, config, inputs, start, stopwatch)
+            learned = dataset.select(~held_out)
+            ranker = _ranker(learned, config, start, stopwatch)
+            fit_and_write(learned, staged, version, config, inputs, start, stopwatch, ranker)
             gate = (config.seed, plan.tolerance, plan.baselines, stopwatch)
             outcome = judge(staged, published, dataset, held_out, *gate)
             forced = plan.force and not outcome.verdict.passed
@@ -246,6 +251,18 @@ def _current(store: Store) -> Iterator[Recommender | None]:
         yield recommender
 
 
+def _ranker(learned: Dataset, config: TrainingConfig, start: Artifacts | None, stopwatch: Stopwatch) -> Ranker | None:
+    """Return the ranker of the version to start from, or one that is taught on *learned*; None for none."""
+    if not config.ranker_playlists:
+        return None
+    if start is not None and start.stages is not None:
+        say(f"the ranker stays that of {start.manifest.version}")
+        return start.stages.ranker
+    with stopwatch.step("ranker"):
+        taught = teach(learned, config)
+    return None if taught is None else taught.ranker
+
+
 def _refit(
     dataset: Dataset, staged: Path, config: TrainingConfig, inputs: Mapping[str, Any], stopwatch: Stopwatch
 ) -> None:
@@ -257,7 +274,9 @@ def _refit(
         staged.mkdir()
         recommender = cleanup.enter_context(closing(Recommender.open(measured)))
         first = recommender.manifest
-        fit_and_write(dataset, staged, first.version, config, inputs, recommender.artifacts, stopwatch)
+        artifacts = recommender.artifacts
+        ranker = artifacts.stages.ranker if artifacts.stages else None
+        fit_and_write(dataset, staged, first.version, config, inputs, artifacts, stopwatch, ranker)
         # The measured version is removed, so the manifest names the version that it started from.
         amend_version(staged, {"warm_start": first.training["warm_start"]})
 
@@ -308,7 +327,11 @@ def _publish(store: Store, staged: Path, published: Recommender | None, verdict:
 def _answers(learned: Dataset, tasks: Sequence[Task], config: TrainingConfig) -> Iterator[tuple[str, list[list[str]]]]:
     """Yield the name and the answers of Segue and of each baseline; only one recommender is in memory at a time."""
     with tempfile.TemporaryDirectory(prefix="segue-evaluate-") as directory:
-        fit_and_write(learned, Path(directory), "evaluated", config, {}, None, Stopwatch())
+        taught = teach(learned, config)
+        ranker = taught.ranker if taught else None
+        fit_and_write(learned, Path(directory), "evaluated", config, {}, None, Stopwatch(), ranker)
         with closing(Recommender.open(Path(directory))) as recommender:
             yield "segue", ask(Segue(recommender), tasks, "segue")
+            if ranker is not None:
+                yield "first stage", ask(Segue(recommender, rank=False), tasks, "first stage")
     yield from baseline_answers(learned, tasks, config.seed)

@@ -8,6 +8,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    StrictBool,
     StrictInt,
     StrictStr,
     Tag,
@@ -91,6 +92,7 @@ class RecommendRequest(StrictRequest):
     title: StrictStr = Field("", description="Its title.")
     k: StrictInt = Field(100, ge=1, description="Number of recommendations.")
     kind: Kind | None = Field(None, description=KIND)
+    rank: StrictBool = Field(True, description="Order by the ranker, if the model has one; otherwise by the solve.")
     exclude: list[StrictStr] = Field(
         [], fail_fast=True, description="Tracks, or artists, not to recommend: ids or names, as for seeds."
     )
@@ -140,8 +142,9 @@ class RecommendResponse(BaseModel):
     """The continuation of a playlist, with `tracks` or `artists`."""
 
     model: str = Field(description="Version of the model that answered.")
-    strategy: Literal["fold-in", "popular"] = Field(
-        description="`fold-in` if anything in the playlist is known, else `popular`."
+    strategy: Literal["ranked", "fold-in", "popular"] = Field(
+        description="`popular` if nothing in the playlist is known; otherwise `ranked` or `fold-in`, as the ranker or "
+        "the solve ordered the answer."
     )
     seeds: KnownSeeds
     unknown: Unknown
@@ -180,7 +183,7 @@ def recommendation_routes(settings: Settings) -> APIRouter:
         The answer holds exactly `k` of them, unless the catalogue is too small. Unknown seeds are listed; they are not
         an error.
         """
-        (answer,) = recommender.recommend([body.playlist()], Options(body.k, body.kind))
+        (answer,) = recommender.recommend([body.playlist()], Options(body.k, body.kind, body.rank and settings.ranker))
         request.scope[CONTEXT].strategy = answer.strategy
         body.count_seeds(answer.unknown)
         taken = {kind: recommender.items(kind, getattr(answer.seeds, kind)) for kind in KINDS}

@@ -31,8 +31,12 @@ from service.engine.features import (
 from service.engine.files import write_array, write_text
 from service.engine.foldin import fold_in, gram_matrix
 from service.engine.ids import bare_id
+from service.engine.inputs import INPUTS
 from service.engine.items import KINDS, Artist, CountedArtist, Item, Kind, ScoredArtist, ScoredItem, ScoredTrack, Track
 from service.engine.manifest import FORMAT_VERSION, Manifest, Shape
+from service.engine.playlists import Sample
+from service.engine.pool import Pool
+from service.engine.ranker import Ranker, damp, standardize
 from service.engine.recommender import Options, Recommendation, Recommender
 from service.engine.seeds import Playlist, Plays, Unknown
 from service.engine.store import Store
@@ -41,6 +45,7 @@ from service.engine.writing import ItemTable, Model, amend_version, write_versio
 
 __all__ = [
     "FORMAT_VERSION",
+    "INPUTS",
     "KINDS",
     "WEIGHTINGS",
     "Artifacts",
@@ -63,9 +68,12 @@ __all__ = [
     "Playlist",
     "PlaylistError",
     "Plays",
+    "Pool",
     "Ragged",
+    "Ranker",
     "Recommendation",
     "Recommender",
+    "Sample",
     "ScoredArtist",
     "ScoredItem",
     "ScoredTrack",
@@ -82,11 +90,13 @@ __all__ = [
     "Weights",
     "amend_version",
     "bare_id",
+    "damp",
     "fold",
     "fold_in",
     "gram_matrix",
     "normalize_title",
     "search_neighbours_exactly",
+    "standardize",
     "title_grams",
     "title_words",
     "unit",

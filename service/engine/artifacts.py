@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.catalogue import CATALOGUE, Catalogue
-from service.engine.errors import CorruptModel
+from service.engine.errors import CorruptModel, UnsupportedFormat
 from service.engine.exact import RankingVectors
 from service.engine.features import FeatureSpace
 from service.engine.files import reading
 from service.engine.format2 import CatalogueOfFormat2
+from service.engine.inputs import INPUTS
 from service.engine.items import KINDS, Kind
 from service.engine.lease import Lease
-from service.engine.manifest import Manifest
+from service.engine.manifest import PLAYLISTS, RANKER, Manifest
 from service.engine.neighbours import NeighbourIndex
+from service.engine.stages import Stages
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -62,6 +64,7 @@ class Artifacts:
         vectors: float32, shape (n_features, n_factors). Y.
         gram: float32, shape (n_factors, n_factors). Y'Y + lambda I.
         candidates: the tracks and the artists.
+        stages: the pool and the ranker; None in a version without kept playlists.
         lease: the shared lock on the version.
     """
 
@@ -72,6 +75,7 @@ class Artifacts:
     vectors: Floats
     gram: Floats
     candidates: Mapping[Kind, Candidates]
+    stages: Stages | None
     lease: Lease
 
     @classmethod
@@ -109,9 +113,13 @@ class Artifacts:
                 f"{directory} does not hold what its manifest says: {error}; train or publish again"
             ) from error
         space = FeatureSpace(arrays["track_artists"], shape.artists, shape.words, shape.grams, weights)
-        return cls(
-            directory, manifest, catalogue, space, arrays["vectors"], np.array(arrays["gram"]), candidates, lease
-        )
+        vectors, gram = arrays["vectors"], np.array(arrays["gram"])
+        stages = None
+        if RANKER in manifest.parts and list(manifest.numbers["ranker_inputs"]) != list(INPUTS):
+            raise UnsupportedFormat(f"{directory} has a ranker of other inputs than this release computes; train again")
+        if PLAYLISTS in manifest.parts:
+            stages = Stages.of({**arrays, "gram": gram}, shape, space, int(manifest.numbers["nearest"]))
+        return cls(directory, manifest, catalogue, space, vectors, gram, candidates, stages, lease)
 
     def close(self) -> None:
         """

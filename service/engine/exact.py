@@ -115,7 +115,8 @@ class RankingVectors:
             float32, shape (n_rows,).
         """
         n_head = self.heads.shape[1]
-        heads, tails = np.vecdot(self.heads[rows], query[:n_head]), np.vecdot(self.tails[rows], query[n_head:])
+        heads = np.vecdot(self.heads.take(rows, axis=0), query[:n_head])
+        tails = np.vecdot(self.tails.take(rows, axis=0), query[n_head:])
         return np.asarray(heads + tails, np.float32)
 
 

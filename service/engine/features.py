@@ -133,10 +133,22 @@ class Ragged:
         kept = np.repeat(chosen, lengths)
         return Ragged(offsets, self.rows[kept], None if self.counts is None else self.counts[kept])
 
+    def take(self, playlists: NDArray[np.int64]) -> "Ragged":
+        """Return the *playlists* with these numbers, in their order and without counts."""
+        starts, lengths = self.offsets[playlists], self.offsets[playlists + 1] - self.offsets[playlists]
+        return Ragged(np.concatenate(([0], np.cumsum(lengths))), self.rows[spans(starts, lengths)])
+
     def owners(self) -> NDArray[np.int64]:
         """Return the playlist of each row, int64, shape (n_rows,)."""
         lengths = self.offsets[1:] - self.offsets[:-1]  # `np.diff` takes ten times as long over a few
         return np.repeat(np.arange(len(lengths)), lengths)
+
+
+def spans(starts: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the numbers from each of *starts* on, as many as its *lengths* says, end to end."""
+    ends = lengths.cumsum()
+    firsts = np.repeat(starts - ends + lengths, lengths)
+    return np.asarray(np.arange(len(firsts)) + firsts, np.int64)
 
 
 @dataclass(frozen=True)

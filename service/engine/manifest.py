@@ -15,23 +15,47 @@ from service.engine.exact import head_length
 from service.engine.features import Weights
 from service.engine.files import reading, write_text
 from service.engine.items import KINDS, Kind
+from service.engine.ranker import ranker_shapes
 
 FORMAT_VERSION = 3  # the format that this release writes
 OLDEST_FORMAT = 2  # the oldest format that it reads
-PARTS: frozenset[str] = frozenset()  # the optional parts that it knows
+PLAYLISTS, RANKER = "playlists", "ranker"
+PARTS = frozenset((PLAYLISTS, RANKER))  # the optional parts that it knows
 MANIFEST = "manifest.json"
 NOT_A_MANIFEST = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The numbers of items, terms and factors. The columns of the matrix are `tracks | artists | words | grams`."""
+    """
+    The sizes of the arrays of a version. The columns of the matrix are `tracks | artists | words | grams`.
+
+    Attributes:
+        tracks, artists, words, grams, factors: their numbers.
+        playlists, playlist_items, postings: the number of kept playlists, of their items, and of the places in which
+            their features are noted; 0 if none are kept.
+        ranker_units: the units of each hidden layer of the ranker; none without it.
+    """
 
     tracks: int
     artists: int
     words: int
     grams: int
     factors: int
+    playlists: int = 0
+    playlist_items: int = 0
+    postings: int = 0
+    ranker_units: Sequence[int] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """The kind that is recommended by default: tracks, if there are any."""
+        return "tracks" if self.tracks else "artists"
+
+    @property
+    def features(self) -> int:
+        """The number of columns of the matrix."""
+        return self.tracks + self.artists + self.words + self.grams
 
     def rows(self, kind: Kind) -> slice:
         """Return the rows of the items of *kind* among all vectors."""
@@ -41,14 +65,27 @@ class Shape:
         """Return the name and shape of each array of a version."""
         n_head = head_length(self.factors)
         shapes: dict[str, tuple[int, ...]] = {
-            "vectors": (self.tracks + self.artists + self.words + self.grams, self.factors),
+            "vectors": (self.features, self.factors),
             "gram": (self.factors, self.factors),
             "track_artists": (self.tracks,),
         }
         for kind, n in zip(KINDS, (self.tracks, self.artists), strict=True):
             shapes |= {f"{kind}_heads": (n, n_head), f"{kind}_tails": (n, self.factors - n_head)}
             shapes |= {f"{kind}_{name}": (n,) for name in ("norms", "tail_norms", "popular", "popular_ranks")}
-        return shapes
+        shapes |= self._of_playlists() if self.playlists else {}
+        return shapes | (ranker_shapes(self.ranker_units) if self.ranker_units else {})
+
+    def _of_playlists(self) -> dict[str, tuple[int, ...]]:
+        return {
+            "tracks_popularity": (self.tracks,),
+            "artists_popularity": (self.artists,),
+            "playlists_item_offsets": (self.playlists + 1,),
+            "playlists_items": (self.playlist_items,),
+            "playlists_offsets": (self.features + 1,),
+            "playlists_rows": (self.postings,),
+            "playlists_weights": (self.postings,),
+            "playlists_rarity": (self.features,),
+        }
 
 
 @dataclass(frozen=True)

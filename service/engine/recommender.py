@@ -1,7 +1,7 @@
 """Playlists in, ranked tracks or artists out: the story of the engine."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, Self
@@ -18,11 +18,14 @@ from service.engine.features import Features
 from service.engine.foldin import fold_in
 from service.engine.items import KINDS, SCORED_ITEMS, Item, Kind, ScoredItem
 from service.engine.manifest import Manifest
+from service.engine.pool import Pool
+from service.engine.ranker import Ranker
 from service.engine.seeds import Playlist, Seeds, Unknown
+from service.engine.stages import Stages
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
-Strategy = Literal["fold-in", "popular"]
+Strategy = Literal["ranked", "fold-in", "popular"]
 
 # Scores are reported with this many decimals. They are ranked unrounded.
 SCORE_DECIMALS = 6
@@ -37,15 +40,17 @@ WARM_SEEDS, WARM_K = 8, 500
 @dataclass(frozen=True)
 class Options:
     """
-    The options of a recommendation. Later options, such as filters and the ranker, belong here.
+    The options of a recommendation. Later options, such as filters, belong here.
 
     Attributes:
         k: number of items for each playlist, 1 or more.
         kind: the kind of the items; None for the recommender's own kind.
+        rank: whether the ranker orders the items, if the version has one for their kind.
     """
 
     k: int = 100
     kind: Kind | None = None
+    rank: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,8 @@ class Recommendation:
 
     Attributes:
         kind: the kind of the items.
-        strategy: `fold-in` if anything of the playlist is known, else `popular`.
+        strategy: `popular` if nothing of the playlist is known, `ranked` if the ranker ordered the items, `fold-in` if
+            the solve did.
         seeds: the playlist as rows, and the parts of it that the catalogue does not know.
         found: the items, best first. By the strategy `popular` an item's score is its popularity.
     """
@@ -124,6 +130,11 @@ class Recommender:
         """The kind that is recommended by default: tracks, if the catalogue has any."""
         return "tracks" if self.manifest.shape.tracks else "artists"
 
+    @property
+    def ranks(self) -> bool:
+        """True if the version has a ranker."""
+        return self.artifacts.stages is not None and self.artifacts.stages.ranker is not None
+
     def close(self) -> None:
         """Release the files and their memory. A second call does nothing."""
         artifacts, self._artifacts, self._allowed = self._artifacts, None, NOTHING
@@ -174,7 +185,7 @@ class Recommender:
         kind = options.kind or self.kind
         seeds = [self._find(playlist) for playlist in playlists]
         barred = [self._barred(kind, seed, playlist) for seed, playlist in zip(seeds, playlists, strict=True)]
-        rankings = self._rank(kind, seeds, barred, options.k)
+        rankings = self._rank(kind, seeds, barred, options)
         records = self.artifacts.catalogue.records(kind, _distinct_rows(rankings))
         return [
             Recommendation(kind, ranking.strategy, seed, _scored(kind, ranking, records))
@@ -238,6 +249,25 @@ class Recommender:
         """Return the parts of each of *playlists* that the catalogue does not know."""
         return [self._find(playlist).unknown for playlist in playlists]
 
+    def pools(self, playlists: Sequence[Playlist]) -> list[Pool | None]:
+        """
+        Return the candidates of each of *playlists* with the inputs of the ranker; None if nothing of it is known.
+
+        Raises:
+            PlaylistError: the version keeps no playlists.
+        """
+        stages = self.artifacts.stages
+        if stages is None:
+            raise PlaylistError(f"version {self.manifest.version} keeps no playlists to choose candidates with")
+        seeds = [self._find(playlist) for playlist in playlists]
+        barred = [self._barred(stages.kind, seed, playlist) for seed, playlist in zip(seeds, playlists, strict=True)]
+        features = self.artifacts.space.weigh(seeds)
+        known = features.offsets[1:] > features.offsets[:-1]
+        return [
+            self._pool(stages, features, index, seeds, barred, 1) if known[index] else None
+            for index in range(len(playlists))
+        ]
+
     def features(self, playlists: Sequence[Playlist]) -> Features:
         """Return the weighted features of *playlists*, as `recommend` folds them in."""
         return self.artifacts.space.weigh([self._find(playlist) for playlist in playlists])
@@ -271,12 +301,34 @@ class Recommender:
         artifacts = self.artifacts
         return fold_in(columns, artifacts.space.confidences(strengths), artifacts.vectors, artifacts.gram)
 
-    def _rank(self, kind: Kind, seeds: Sequence[Seeds], barred: Sequence[list[int]], k: int) -> list[_Ranking]:
+    def _rank(
+        self, kind: Kind, seeds: Sequence[Seeds], barred: Sequence[list[int]], options: Options
+    ) -> list[_Ranking]:
         features, allowed = self.artifacts.space.weigh(seeds), self._allowed[kind]
         known = np.flatnonzero(features.offsets[1:] > features.offsets[:-1]).tolist()
-        best = self._rank_folded(kind, features, known, [barred[index] for index in known], k)
-        folded = dict(zip(known, best, strict=True))
-        return [folded.get(index) or _rank_popular(allowed, rows, k) for index, rows in enumerate(barred)]
+        stages = self.artifacts.stages
+        if options.rank and stages is not None and stages.ranker is not None and stages.kind == kind:
+            pools = (self._pool(stages, features, index, seeds, barred, options.k) for index in known)
+            best = [self._rank_pool(stages.ranker, pool, options.k) for pool in pools]
+        else:
+            best = self._rank_folded(kind, features, known, [barred[index] for index in known], options.k)
+        found = dict(zip(known, best, strict=True))
+        return [found.get(index) or _rank_popular(allowed, rows, options.k) for index, rows in enumerate(barred)]
+
+    def _pool(
+        self,
+        stages: Stages,
+        features: Features,
+        index: int,
+        seeds: Sequence[Seeds],
+        barred: Sequence[list[int]],
+        k: int,
+    ) -> Pool:
+        return stages.pool(features, index, seeds[index], barred[index], self._allowed[stages.kind].blocked, k)
+
+    def _rank_pool(self, ranker: Ranker, pool: Pool, k: int) -> _Ranking:
+        ranking = _order(self.artifacts.candidates[self.kind], pool.rows, ranker.score(pool.inputs), k)
+        return replace(ranking, strategy="ranked")
 
     def _rank_folded(
         self, kind: Kind, features: Features, known: Sequence[int], barred: Sequence[list[int]], k: int

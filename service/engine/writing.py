@@ -16,9 +16,12 @@ from service.engine.catalogue import CATALOGUE, write_catalogue
 from service.engine.exact import RankingVectors, leading_axes, ranking_vectors
 from service.engine.files import write_array
 from service.engine.foldin import gram_matrix
+from service.engine.inputs import INPUTS
 from service.engine.items import KINDS, Kind
-from service.engine.manifest import Manifest, Shape, describe_files
+from service.engine.manifest import PLAYLISTS, RANKER, Manifest, Shape, describe_files
 from service.engine.neighbours import NeighbourIndex
+from service.engine.playlists import Playlists, Sample
+from service.engine.ranker import Ranker
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -64,6 +67,8 @@ class Model:
         track_artists: int32, shape (n_tracks,). The artist's row of each track, -1 if it has none.
         words, grams: the title terms of full and of lesser weight.
         numbers: every number that changes an answer.
+        sample: some of the playlists; None without a ranker.
+        ranker: the ranker; None for none.
         data, training, libraries: for the manifest.
     """
 
@@ -76,10 +81,12 @@ class Model:
     data: Mapping[str, Any]
     training: Mapping[str, Any]
     libraries: Mapping[str, str]
+    sample: Sample | None = None
+    ranker: Ranker | None = None
 
     @property
     def shape(self) -> Shape:
-        """The numbers of items, terms and factors."""
+        """The sizes of its arrays, without those of a ranker."""
         tracks, artists = (len(self.items[kind].ids) for kind in KINDS)
         return Shape(tracks, artists, len(self.words), len(self.grams), self.vectors.shape[1])
 
@@ -101,25 +108,28 @@ def write_version(directory: Path, version: str, created_at: str, model: Model) 
         The manifest, which is written too.
     """
     model = _in_file_order(model)
-    popular = {kind: model.items[kind].by_popularity() for kind in KINDS}
-    ranks = {kind: np.argsort(rows) for kind, rows in popular.items()}
-    for name, array in _arrays(model, popular, ranks).items():
+    arrays = _arrays(model)
+    for name, array in arrays.items():
         write_array(directory / f"{name}.npy", array)
-    tracks, artists = _track_records(model, ranks["tracks"]), _artist_records(model, ranks["artists"])
-    write_catalogue(directory / CATALOGUE, tracks, artists, model.words, model.grams)
+    tracks, artists = (arrays[f"{kind}_popular_ranks"] for kind in KINDS)
+    records = _track_records(model, tracks), _artist_records(model, artists)
+    write_catalogue(directory / CATALOGUE, *records, model.words, model.grams)
     numbers = dict(model.numbers)
+    if model.ranker is not None:
+        numbers["ranker_inputs"] = INPUTS
     for kind in KINDS:
         numbers |= _write_index(directory, kind, model)
     manifest = Manifest(
         version=version,
         created_at=created_at,
-        shape=model.shape,
+        shape=_shape(model, arrays),
         numbers=numbers,
         data=model.data,
         training=model.training,
         metrics={},
         libraries=model.libraries,
         files=describe_files(directory),
+        parts=[part for part, has in ((PLAYLISTS, model.sample), (RANKER, model.ranker)) if has],
     )
     manifest.write(directory)
     return manifest
@@ -151,41 +161,63 @@ def amend_version(directory: Path, training: Mapping[str, Any], metrics: Mapping
 def _in_file_order(model: Model) -> Model:
     model = replace(model, vectors=model.vectors @ _rotation(model))
     tracks, artists = (model.items[kind].by_norm(model.ranking(kind)) for kind in KINDS)
-    new_rows = np.full(len(artists) + 1, -1, np.int32)  # the last element stands for 'no artist', which is row -1
-    new_rows[artists] = np.arange(len(artists), dtype=np.int32)
+    new_artists = np.append(_places(artists), -1)  # the last element stands for 'no artist', which is row -1
     terms = np.arange(len(tracks) + len(artists), len(model.vectors))
+    order = np.concatenate((tracks, len(tracks) + artists, terms))
     return replace(
         model,
-        vectors=model.vectors[np.concatenate((tracks, len(tracks) + artists, terms))],
+        vectors=model.vectors[order],
         items={"tracks": model.items["tracks"].take(tracks), "artists": model.items["artists"].take(artists)},
-        track_artists=new_rows[model.track_artists[tracks]],
+        track_artists=new_artists[model.track_artists[tracks]],
+        sample=None if model.sample is None else model.sample.reordered(order, model.shape.rows(model.shape.kind)),
     )
+
+
+def _shape(model: Model, arrays: Mapping[str, NDArray[Any]]) -> Shape:
+    if model.sample is None:
+        return model.shape
+    return replace(
+        model.shape,
+        playlists=len(model.sample.items),
+        playlist_items=len(arrays["playlists_items"]),
+        postings=len(arrays["playlists_rows"]),
+        ranker_units=model.ranker.units if model.ranker else (),
+    )
+
+
+def _places(order: Rows) -> Ints:
+    """Return the place of each row in *order*: int32, of the same shape."""
+    places = np.empty(len(order), np.int32)
+    places[order] = np.arange(len(order), dtype=np.int32)
+    return places
 
 
 def _rotation(model: Model) -> Floats:
     return leading_axes(model.ranking("tracks" if model.items["tracks"].ids else "artists"))
 
 
-def _arrays(model: Model, popular: Mapping[Kind, Rows], ranks: Mapping[Kind, Rows]) -> dict[str, NDArray[Any]]:
+def _arrays(model: Model) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {
         "vectors": model.vectors,
         "gram": gram_matrix(model.vectors, model.numbers["regularization"]),
         "track_artists": model.track_artists,
     }
     for kind in KINDS:
-        ranking = RankingVectors.split(model.ranking(kind))
+        ranking, popular = RankingVectors.split(model.ranking(kind)), model.items[kind].by_popularity()
         arrays |= {f"{kind}_{name}": array for name, array in vars(ranking).items()}
-        arrays |= {f"{kind}_popular": popular[kind].astype(np.int32)}
-        arrays |= {f"{kind}_popular_ranks": ranks[kind].astype(np.int32)}
-    return arrays
+        arrays |= {f"{kind}_popular": popular.astype(np.int32), f"{kind}_popular_ranks": _places(popular)}
+    if model.sample is not None:
+        arrays |= {f"{kind}_popularity": model.items[kind].popularity for kind in KINDS}
+        arrays |= Playlists.of(model.sample, int(model.numbers["postings"])).arrays()
+    return arrays if model.ranker is None else arrays | model.ranker.arrays()
 
 
-def _artist_records(model: Model, ranks: Rows) -> Iterator[tuple[str, str, int, int]]:
+def _artist_records(model: Model, ranks: Ints) -> Iterator[tuple[str, str, int, int]]:
     artists = model.items["artists"]
     return zip(artists.ids, artists.names, artists.popularity.tolist(), ranks.tolist(), strict=True)
 
 
-def _track_records(model: Model, ranks: Rows) -> Iterator[tuple[str, str, int | None, int, int]]:
+def _track_records(model: Model, ranks: Ints) -> Iterator[tuple[str, str, int | None, int, int]]:
     tracks = model.items["tracks"]
     artists = (None if row < 0 else row for row in model.track_artists.tolist())
     return zip(tracks.ids, tracks.names, artists, tracks.popularity.tolist(), ranks.tolist(), strict=True)

@@ -270,7 +270,7 @@ def test_the_log_line_of_a_request_has_all_fields(guarded: Guarded):
     for line in answered:
         assert line["key"] in ("a-user", "a-limited-one")
         assert line["model"]
-        assert line["strategy"] in ("fold-in", "popular")
+        assert line["strategy"] in ("ranked", "fold-in", "popular")
 
 
 def test_no_key_query_or_title_is_logged_or_exported(guarded: Guarded, report: Report):

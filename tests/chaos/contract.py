@@ -254,7 +254,8 @@ def check(recommender: Recommender, body: dict[str, Any], content: bytes) -> Non
     unknown_title = bool(body.get("title")) and not catalogue.term_rows(body["title"])
     assert answer["unknown"] == {"tracks": unknown_tracks, "artists": unknown_artists, "title": unknown_title}
     known = track_rows or artist_rows or (body.get("title") and not unknown_title)
-    assert answer["strategy"] == ("fold-in" if known else "popular")
+    ranked = recommender.ranks and body.get("rank", True) and kind == recommender.kind
+    assert answer["strategy"] == ("popular" if not known else "ranked" if ranked else "fold-in")
 
     assert len(found) == k  # the world holds thousands of tracks and artists
     assert len(set(found)) == k, "an item appears twice"

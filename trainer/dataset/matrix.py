@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from service.engine import FeatureSpace, Ragged, Weights, normalize_title, title_grams, title_words
+from service.engine import Features, FeatureSpace, Ragged, Sample, Weights, normalize_title, title_grams, title_words
 from trainer.dataset.dataset import CHUNK_PLAYLISTS, Dataset, chunks
 
 MIN_TERM_PLAYLISTS = 2
@@ -28,6 +28,16 @@ class TrainingMatrix:
     space: FeatureSpace
     words: Sequence[str]
     grams: Sequence[str]
+
+    def sample(self, items: Ragged, kept: int, seed: int) -> Sample:
+        """Return *kept* random playlists, or all if there are fewer; *items* has the items of each playlist."""
+        n_playlists, n_features = self.confidences.shape
+        chosen = np.random.default_rng(seed).permutation(n_playlists)[:kept]
+        part, alpha = self.confidences[chosen], np.float32(self.space.weights.alpha)
+        strengths = (part.data - 1) / alpha if alpha else np.ones_like(part.data)
+        features = Features(part.indptr.astype(np.int64), part.indices, strengths)
+        frequencies = np.bincount(self.confidences.indices, minlength=n_features)
+        return Sample(items.take(chosen), features, frequencies, n_playlists)
 
 
 def training_matrix(dataset: Dataset, weights: Weights, chunk_playlists: int = CHUNK_PLAYLISTS) -> TrainingMatrix:

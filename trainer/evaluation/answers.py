@@ -21,14 +21,14 @@ class Continuer(Protocol):
 
 
 class Segue:
-    """A recommender of the engine that answers tasks."""
+    """A recommender of the engine that answers tasks, with its ranker or without."""
 
-    def __init__(self, recommender: Recommender):
-        self._recommender = recommender
+    def __init__(self, recommender: Recommender, rank: bool = True):
+        self._recommender, self._rank = recommender, rank
 
     def recommend(self, tasks: Sequence[Task], k: int) -> list[list[str]]:
         asked = seed_playlists(self._recommender, tasks)
-        answers = self._recommender.recommend(asked, Options(k, tasks[0].kind))
+        answers = self._recommender.recommend(asked, Options(k, tasks[0].kind, self._rank))
         return [[item.id for item in answer.found] for answer in answers]
 
 

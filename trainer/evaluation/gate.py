@@ -86,6 +86,9 @@ def judge(
             trained = _answer(recommender, tasks, artists, "evaluating")
             say(format_table("held out", trained.scores.table()))
             scores = {"segue": trained.scores}
+            if recommender.ranks:
+                answers = ask(Segue(recommender, rank=False), tasks, "first stage")
+                scores["first stage"] = score(tasks, answers, artists, trained.n_items)
             fault = _broken(trained, tasks) or fault
             if fault is None and published is not None:
                 verdict, published_scores = _compare(trained, published, dataset, tasks, artists, tolerance, seed)

@@ -108,6 +108,18 @@ def playlist_tasks(dataset: Dataset, chosen: Mapping[int, int], seed: int) -> li
     return [_playlist_task(dataset, index, category, seed) for index, category in by_category]
 
 
+def random_tasks(dataset: Dataset, playlists: Iterable[int], per_playlist: int, seed: int) -> list[Task]:
+    """Make up to *per_playlist* tasks of each of *playlists* (indexes of *dataset*), of random suitable categories."""
+    lengths = np.diff(dataset.tracks.offsets)
+    tasks = []
+    for index in playlists:
+        title = dataset.titles[index]
+        suiting = [place for place, shows in enumerate(CATEGORIES) if shows.suits(int(lengths[index]), title)]
+        chosen = np.random.default_rng((seed, index)).permutation(suiting)[:per_playlist]
+        tasks += [_playlist_task(dataset, index, int(category), seed) for category in chosen]
+    return tasks
+
+
 def hide(dataset: Dataset, listeners: Iterable[int], seed: int) -> Bools:
     """
     Choose a random fifth of the items of each of *listeners* (indexes of *dataset*) to hide.

@@ -2,13 +2,13 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
-from service.engine import Artifacts, ItemTable, Manifest, Model, Weights, write_version
+from service.engine import Artifacts, ItemTable, Manifest, Model, Ranker, Weights, write_version
 from trainer.config import TrainingConfig
 from trainer.dataset import Dataset
 from trainer.dataset.matrix import TrainingMatrix, training_matrix
@@ -30,6 +30,8 @@ def fit_and_write(
     training: Mapping[str, Any],
     start: Artifacts | None,
     stopwatch: Stopwatch,
+    ranker: Ranker | None = None,
+    keep: bool = False,
 ) -> Manifest:
     """
     Fit a model on *dataset* and write it as *version* into the empty *directory*.
@@ -42,6 +44,8 @@ def fit_and_write(
         training: facts on the run for the manifest; those on the fit are added here.
         start: the version to start from; None for a cold start.
         stopwatch: measures the steps.
+        ranker: the ranker to write; None for none.
+        keep: whether playlists are kept without a ranker, for one that learns from this version.
 
     Raises:
         BadConfig: the fit diverges with these numbers.
@@ -54,6 +58,9 @@ def fit_and_write(
     with stopwatch.step("fitting"):
         fit = _fit(matrix, config, warm)
     model = _model(dataset, matrix, fit, numbers, {**training, **_facts(fit, warm)})
+    if keep or ranker is not None:
+        sample = matrix.sample(dataset.items, config.kept_playlists, config.seed)
+        model = replace(model, sample=sample, ranker=ranker)
     say("writing vectors, catalogue and indexes")
     with stopwatch.step("writing"):
         write_trained_hashes(directory, dataset, start if warm else None)

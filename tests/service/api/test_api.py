@@ -1,13 +1,17 @@
 """The endpoints: the contract of docs/api.md, on a service that is ready."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from service.api.recommendations import KnownSeeds, RecommendResponse, SimilarResponse
+from service.app import create_app
 from service.engine import KINDS, Kind, Recommender
+from service.settings import Settings
+from tests.conftest import wait_until_ready
 
 ODD_IDS = ["", " ", "a\0b", "🎵", "'; DROP TABLE tracks; --", "../../etc/passwd", "x" * 10_000, "\u202e", "%00", "null"]
 
@@ -29,10 +33,10 @@ def recommend(client: TestClient, **body: Any) -> dict[str, Any]:
 def test_every_kind_of_playlist_gets_k_tracks(client: TestClient, ids: list[str], recommender: Recommender):
     version = recommender.manifest.version
     for body, strategy in (
-        ({"tracks": ids[:5]}, "fold-in"),
-        ({"title": "late night jazz"}, "fold-in"),
-        ({"tracks": ids[:5], "title": "jazz"}, "fold-in"),
-        ({"artists": [recommender.popular("tracks", 1)[0].artist.name]}, "fold-in"),
+        ({"tracks": ids[:5]}, "ranked"),
+        ({"title": "late night jazz"}, "ranked"),
+        ({"tracks": ids[:5], "title": "jazz"}, "ranked"),
+        ({"artists": [recommender.popular("tracks", 1)[0].artist.name]}, "ranked"),
         ({}, "popular"),
         ({"tracks": ["unknown"]}, "popular"),
     ):
@@ -41,6 +45,17 @@ def test_every_kind_of_playlist_gets_k_tracks(client: TestClient, ids: list[str]
         assert (answer["model"], answer["strategy"], len(answer["tracks"])) == (version, strategy, 25)
         assert set(answer["tracks"][0]) == {"id", "name", "artist", "score"}
         assert set(answer["tracks"][0]["artist"]) == {"id", "name"}
+
+
+def test_the_ranker_can_be_left_out(client: TestClient, models: Path, ids: list[str]):
+    ranked, solved = (recommend(client, tracks=ids[:5], rank=rank) for rank in (True, False))
+    with TestClient(create_app(Settings(models=models, ranker=False))) as off:
+        wait_until_ready(off)
+        never = recommend(off, tracks=ids[:5], rank=True)
+
+    assert (ranked["strategy"], solved["strategy"]) == ("ranked", "fold-in")
+    assert never == solved
+    assert ranked["tracks"] != solved["tracks"]
 
 
 def test_k_is_100_unless_given_and_up_to_500(client: TestClient):
@@ -313,7 +328,7 @@ def test_artists_may_come_with_plays(client: TestClient, recommender: Recommende
     answer = recommend(
         client, artists=[{"artist": name, "count": 500}, "nobody", {"artist": "nor me", "count": 1}], k=3
     )
-    assert answer["strategy"] == "fold-in"
+    assert answer["strategy"] == "ranked"
     assert answer["unknown"]["artists"] == ["nobody", "nor me"]
 
 

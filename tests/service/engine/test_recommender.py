@@ -49,7 +49,7 @@ def share(found: list[str], wanted: set[str]) -> float:
 def test_a_title_alone_finds_its_genre(recommender: Recommender):
     answer = recommender.recommend([Playlist(title="Late Night Jazz")], Options(20))[0]
 
-    assert answer.strategy == "fold-in"
+    assert answer.strategy == "ranked"
     assert share([track.id for track in answer.found], JAZZ) > 0.9
 
 
@@ -98,10 +98,16 @@ def test_the_best_come_first(recommender: Recommender):
     assert scores == sorted(scores, reverse=True)
 
 
-def test_exclusions_are_left_out_and_replaced(recommender: Recommender):
-    best = ids(recommender, Playlist(title="folk"), 30)
+@pytest.mark.parametrize("rank", [True, False])
+def test_exclusions_are_left_out_and_replaced(recommender: Recommender, rank: bool):
+    def first(k: int, exclude: Sequence[str] = ()) -> list[str]:
+        (answer,) = recommender.recommend([Playlist(title="folk", exclude=exclude)], Options(k, rank=rank))
+        assert answer.strategy == ("ranked" if rank else "fold-in")
+        return [track.id for track in answer.found]
 
-    assert ids(recommender, Playlist(title="folk", exclude=best[:10]), 20) == best[10:]
+    best = first(30)
+
+    assert first(20, exclude=best[:10]) == best[10:]
 
 
 def test_exclusions_leave_the_popular_answer_whole_too(recommender: Recommender):
@@ -163,7 +169,7 @@ def test_an_answer_is_never_empty_and_never_a_seed(recommender: Recommender, pla
         assert not set(found) & {*playlist.tracks, *playlist.exclude}
         scores = [track.score for track in answer.found]
         assert scores == sorted(scores, reverse=True)
-        assert answer.strategy == "fold-in" or not set(playlist.tracks) & set(KNOWN)
+        assert answer.strategy == "ranked" or not set(playlist.tracks) & set(KNOWN)
 
 
 def test_neighbours_of_a_track_are_of_its_genre_and_not_itself(recommender: Recommender):

@@ -1,0 +1,205 @@
+"""
+The inputs of the ranker: for each candidate of a playlist, what the stages before it and the data know of it.
+
+The trainer and the service compute them here, so that the ranker is asked as it was taught. An input must mean the
+same in every fit, because the ranker learns from other fits than the one that it serves: so there are ranks, ratios
+and cosines here, and no coordinates of vectors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.exact import RankingVectors, unit
+from service.engine.playlists import Votes
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+Rows = NDArray[np.int64]
+
+# The rank whose score stands for 1 in ratios of scores.
+REFERENCE = 50
+
+# The highest cosine is taken over this many seeds, those of the lowest rows.
+COMPARED_SEEDS = 100
+
+OF_CANDIDATES = (
+    "solve_ratio",  # score of the solve, relative to the 50th of the candidates
+    "solve_rank",  # log of the place by that score
+    "solve_cosine",
+    "votes_ratio",  # sum of the votes, relative to the 50th
+    "votes_rank",
+    "votes_lift",  # sum of the votes by the square root of the popularity
+    "popularity",  # log of the number of playlists
+    "popularity_gap",  # the same, less the mean of the seeds
+    "length",  # of the ranking vector
+    "cosine_mean",  # mean over the seeds
+    "cosine_most",
+    "artist_popularity",
+    "share_of_artist",  # popularity, relative to the artist's
+    "artist_seeds",  # log of the number of seeds by the artist
+    "artist_share",  # share of seeds by the artist
+    "artist_named",  # 1 if the playlist names the artist
+    "artist_votes",  # percent of all votes that are for the artist
+)
+OF_PLAYLISTS = (
+    "seeds",  # log of the number of known seeds
+    "known_share",  # share of seeds that are known
+    "titled",  # 1 if it has a title
+    "terms",  # log of the number of known terms of its title
+    "distinct_artists",  # relative to the number of seeds
+    "playlist_length",  # of the vector
+    "seeds_popularity",  # mean of the logs
+    "solve_first",  # first score of the solve, relative to the 50th
+    "solve_50th",
+    "nearest",  # similarity of the first neighbour
+)
+INPUTS = OF_CANDIDATES + OF_PLAYLISTS
+
+
+@dataclass(frozen=True)
+class ItemFacts:
+    """
+    Facts on all items of the kind that is ranked.
+
+    Attributes:
+        vectors: float32, shape (n_items, n_factors). y.
+        ranking: the vectors that rank them.
+        popularity: int32, shape (n_items,). The number of playlists with each.
+        artists: int32, shape (n_items,). The artist's row of each track, -1 if it has none, as artists themselves.
+        artist_popularity: int32, shape (n_artists,).
+    """
+
+    vectors: Floats
+    ranking: RankingVectors
+    popularity: Ints
+    artists: Ints
+    artist_popularity: Ints
+
+
+@dataclass(frozen=True)
+class Query:
+    """
+    A playlist to rank candidates for.
+
+    Attributes:
+        x: float32, shape (n_factors,). Its vector.
+        seeds: rows of its known items, in order.
+        artists: rows of the artists that it names beside them.
+        n_unknown: number of seeds that are not known.
+        n_terms: number of the known terms of its title.
+        titled: whether it has a title.
+    """
+
+    x: Floats
+    seeds: Sequence[int]
+    artists: Sequence[int]
+    n_unknown: int
+    n_terms: int
+    titled: bool
+
+
+def describe(query: Query, rows: Rows, solve: Floats, votes: Votes, facts: ItemFacts) -> Floats:
+    """
+    Return the inputs of the ranker.
+
+    Args:
+        query: the playlist.
+        rows: int64, shape (n,). The candidates, at least one.
+        solve: float32, shape (n,). Their scores by the solve.
+        votes: the votes of its neighbours; candidates may have none.
+        facts: facts on all items.
+
+    Returns:
+        float32, shape (n, n_inputs), in the order of `INPUTS`.
+    """
+    described = np.empty((len(rows), len(INPUTS)), np.float32)
+    sums = _sums_of(rows, votes)
+    popularity = np.maximum(facts.popularity.take(rows), 1)
+    lengths = facts.ranking.norms.take(rows)
+    seeds = np.sort(np.asarray(query.seeds, np.int64))
+    of_seeds = np.log(np.maximum(facts.popularity[seeds], 1)).mean() if len(seeds) else 0.0
+    reference, length = reference_of(solve), np.linalg.norm(query.x)
+    n_seeds, n_artists = len(seeds), len(np.unique(facts.artists[seeds]))
+    values = (
+        relative(solve),
+        _log_ranks(solve, rows),
+        solve / np.maximum(lengths * length, 1e-9),
+        relative(sums),
+        _log_ranks(sums, rows),
+        sums / np.sqrt(popularity),
+        np.log(popularity),
+        np.log(popularity) - of_seeds if n_seeds else 0.0,
+        lengths,
+        *_cosines(facts.vectors, rows, seeds),
+        *_of_artists(query, seeds, rows, sums, facts),
+        np.log1p(n_seeds),
+        n_seeds / max(n_seeds + query.n_unknown, 1),
+        query.titled,
+        np.log1p(query.n_terms),
+        n_artists / max(n_seeds, 1),
+        length,
+        of_seeds,
+        solve.max() / max(reference, 1e-6),
+        reference,
+        votes.similarities[0] if len(votes.similarities) else 0.0,
+    )
+    for column, value in zip(described.T, values, strict=True):
+        column[:] = value
+    return described
+
+
+def reference_of(scores: Floats) -> float:
+    """Return the score at the reference place among *scores*, float32, shape (n,), n at least 1."""
+    place = max(len(scores) - REFERENCE, 0)
+    return float(np.partition(scores, place)[place])
+
+
+def relative(scores: Floats) -> Floats:
+    """Return *scores*, float32, shape (n,), relative to the one at the reference place, 0 if that is 0 or less."""
+    reference = reference_of(scores) if len(scores) else 0.0
+    return scores / np.float32(reference) if reference > 0 else np.zeros_like(scores)
+
+
+def _sums_of(rows: Rows, votes: Votes) -> Floats:
+    """Return the sums of the votes of *rows*, 0 for those without one."""
+    if not len(votes.rows):
+        return np.zeros(len(rows), np.float32)
+    places = np.minimum(votes.rows.searchsorted(rows), len(votes.rows) - 1)
+    return np.asarray(votes.sums[places] * (votes.rows[places] == rows), np.float32)
+
+
+def _log_ranks(scores: Floats, rows: Rows) -> Floats:
+    ranks = np.empty(len(rows), np.float32)
+    ranks[np.lexsort((rows, -scores))] = np.arange(len(rows), dtype=np.float32)
+    return np.log1p(ranks)
+
+
+def _cosines(vectors: Floats, rows: Rows, seeds: Rows) -> tuple[Floats | float, Floats | float]:
+    """Return the mean and the highest cosine of each of *rows* with the *seeds*."""
+    if not len(seeds):
+        return 0.0, 0.0
+    candidates, compared = unit(vectors.take(rows, axis=0)), unit(vectors[seeds])
+    return candidates @ compared.mean(axis=0), (candidates @ compared[:COMPARED_SEEDS].T).max(axis=1)
+
+
+def _of_artists(query: Query, seeds: Rows, rows: Rows, sums: Floats, facts: ItemFacts) -> tuple[NDArray[Any], ...]:
+    artists, shares = facts.artists.take(rows), 100 * sums / max(float(sums.sum()), 1e-6)
+    known = artists >= 0
+    if not known.any():
+        none = np.zeros(len(rows), np.float32)
+        return none, none + 1, none, none, none, shares
+    popularity, of_seeds = facts.artist_popularity.take(artists), np.sort(facts.artists[seeds])
+    n_seeds = known * (of_seeds.searchsorted(artists, "right") - of_seeds.searchsorted(artists))
+    _, places = np.unique(artists, return_inverse=True)
+    return (
+        known * np.log1p(popularity),
+        np.where(known, facts.popularity.take(rows) / np.maximum(popularity, 1), 1),
+        np.log1p(n_seeds),
+        n_seeds / max(len(seeds), 1),
+        known * np.isin(artists, query.artists),
+        np.where(known, np.bincount(places, weights=shares)[places], shares),
+    )

@@ -1,0 +1,124 @@
+"""
+The pool: the candidates of a playlist that the ranker orders, with their inputs.
+
+The neighbours of the playlist choose the candidates, and the solve cuts them to a fixed number: together these are
+found faster than the solve alone finds as many in the whole catalogue, and hold as many of the wanted tracks. Where
+neighbours have too few items, an exact search completes the pool.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.exact import Mask, search_exactly
+from service.engine.inputs import INPUTS, Floats, ItemFacts, Query, Rows, describe, relative
+from service.engine.playlists import Playlists, Votes
+
+# Items with the most votes whose scores by the solve are computed, and the candidates that are kept of them.
+# `docs/decisions.md` has the quality of other numbers.
+SCORED, POOLED = 2000, 1000
+
+# The weight of the votes beside the solve in that choice.
+VOTES_WEIGHT = 0.4
+
+# The least size of a pool, and of a search that completes it: the largest number of wanted items.
+LEAST = 500
+
+
+@dataclass(frozen=True)
+class Pool:
+    """
+    The candidates of one playlist.
+
+    Attributes:
+        rows: int64, shape (n,).
+        solve: float32, shape (n,). Their scores by the solve.
+        inputs: float32, shape (n, n_inputs). The inputs of the ranker.
+    """
+
+    rows: Rows
+    solve: Floats
+    inputs: Floats
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """
+    The choice of candidates from the items of one version.
+
+    Attributes:
+        facts: facts on all items.
+        playlists: the kept playlists.
+        n_neighbours: the number of neighbours that vote.
+    """
+
+    facts: ItemFacts
+    playlists: Playlists
+    n_neighbours: int
+
+    def pool(
+        self,
+        query: Query,
+        features: tuple[NDArray[np.int32], Floats],
+        barred: Sequence[int],
+        blocked: Mask | None,
+        k: int,
+    ) -> Pool:
+        """
+        Return the candidates of a playlist.
+
+        Barred candidates are described with the others and left out afterwards, so that a caller who excludes the
+        first page of an answer gets the second one. Only if too few would be left are they barred from the start.
+
+        Args:
+            query: the playlist.
+            features: its features and their strengths.
+            barred: rows that must not be candidates, ascending, the seeds among them.
+            blocked: bool, shape (n_items,). More of them; None for none.
+            k: number of candidates that must be there if the catalogue has them.
+        """
+        votes = self.playlists.vote(*features, self.n_neighbours)
+        pool = self._described(query, votes, sorted(query.seeds), None, k)
+        left = _are_allowed(pool.rows, barred, blocked)
+        if left.all():
+            return pool
+        if left.sum() < k:
+            return self._described(query, votes, barred, blocked, k)
+        return Pool(pool.rows[left], pool.solve[left], pool.inputs[left])
+
+    def _described(self, query: Query, votes: Votes, barred: Sequence[int], blocked: Mask | None, k: int) -> Pool:
+        rows, solve = self._voted(query, votes, barred, blocked)
+        if len(rows) < max(k, LEAST):
+            found = search_exactly(query.x[None], self.facts.ranking, max(k, LEAST), [barred], blocked)[0]
+            rows = np.union1d(rows, found)
+            solve = self.facts.ranking.score(rows, query.x)
+        inputs = (
+            describe(query, rows, solve, votes, self.facts) if len(rows) else np.empty((0, len(INPUTS)), np.float32)
+        )
+        return Pool(rows, solve, inputs)
+
+    def _voted(self, query: Query, votes: Votes, barred: Sequence[int], blocked: Mask | None) -> tuple[Rows, Floats]:
+        """Return the best of the items with votes, ascending, and their scores by the solve."""
+        allowed = _are_allowed(votes.rows, barred, blocked)
+        rows, sums = votes.rows[allowed], votes.sums[allowed]
+        most = np.sort(_best(sums, SCORED))
+        rows, sums = rows[most], sums[most]
+        solve = self.facts.ranking.score(rows, query.x)
+        pooled = np.sort(_best(relative(solve) + np.float32(VOTES_WEIGHT) * relative(sums), POOLED))
+        return rows[pooled], solve[pooled]
+
+
+def _are_allowed(rows: Rows, barred: Sequence[int], blocked: Mask | None) -> Mask:
+    allowed: Mask = ~np.isin(rows, barred)
+    return allowed if blocked is None else allowed & ~blocked[rows]
+
+
+def _best(scores: Floats, n: int) -> Rows:
+    """Return the places of the *n* highest of *scores*, in no order; of equal ones at the end, the first."""
+    if len(scores) <= n:
+        return np.arange(len(scores))
+    last = np.partition(scores, len(scores) - n)[len(scores) - n]
+    above, equal = np.flatnonzero(scores > last), np.flatnonzero(scores == last)
+    return np.concatenate((above, equal[: n - len(above)]))

@@ -1,0 +1,65 @@
+"""The pool: candidates of neighbours and of the solve, without what an answer must not contain."""
+
+import numpy as np
+import pytest
+
+from service.engine import Options, Playlist, Recommender
+from service.engine.pool import LEAST, POOLED
+
+
+def pool_of(recommender: Recommender, playlist: Playlist) -> set[str]:
+    (pool,) = recommender.pools([playlist])
+    assert pool is not None
+    assert (np.diff(pool.rows) > 0).all()
+    assert len(pool.rows) == len(pool.solve) == len(pool.inputs)
+    assert np.isfinite(pool.inputs).all()
+    return {item.id for item in recommender.items("tracks", pool.rows.tolist())}
+
+
+@pytest.mark.parametrize("title", ["jazz", "late night jazz", "metal"])
+def test_a_pool_has_the_best_of_the_solve_and_more(recommender: Recommender, title: str):
+    (solved,) = recommender.recommend([Playlist(title=title)], Options(100, rank=False))
+    found = pool_of(recommender, Playlist(title=title))
+
+    assert LEAST <= len(found) <= POOLED
+    assert len(found & {track.id for track in solved.found}) > 90
+
+
+def test_seeds_and_exclusions_are_no_candidates(recommender: Recommender):
+    seeds, excluded = (
+        [track.id for track in recommender.popular("tracks", 60)[start : start + 30]] for start in (0, 30)
+    )
+
+    assert not pool_of(recommender, Playlist(tracks=seeds, exclude=excluded)) & {*seeds, *excluded}
+
+
+def test_blocked_items_are_no_candidates(recommender: Recommender):
+    blocked = [track.id for track in recommender.recommend([Playlist(title="jazz")], Options(50))[0].found]
+    try:
+        recommender.block(blocked)
+        assert not pool_of(recommender, Playlist(title="jazz")) & set(blocked)
+    finally:
+        recommender.block([])
+
+
+def test_nothing_known_has_no_pool(recommender: Recommender):
+    assert recommender.pools([Playlist(), Playlist(tracks=["unknown"])]) == [None, None]
+
+
+def test_a_catalogue_with_everything_excluded_has_an_empty_pool(recommender: Recommender):
+    everything = [track.id for track in recommender.popular("tracks", recommender.manifest.shape.tracks)]
+
+    assert pool_of(recommender, Playlist(title="jazz", exclude=everything)) == set()
+    (answer,) = recommender.recommend([Playlist(title="jazz", exclude=everything)], Options(5))
+    assert answer.found == []
+
+
+def test_an_answer_alone_is_the_answer_in_a_batch(recommender: Recommender):
+    tracks = [track.id for track in recommender.popular("tracks", 300)]
+    playlists = [
+        Playlist(tracks[start : start + 1 + start // 10], title="jazz" * (start % 2)) for start in range(0, 200, 7)
+    ]
+
+    together = recommender.recommend([*playlists, Playlist()], Options(50))
+
+    assert together == [recommender.recommend([playlist], Options(50))[0] for playlist in [*playlists, Playlist()]]

@@ -1,0 +1,97 @@
+"""The ranker: its arithmetic, and the inputs that it is given."""
+
+import numpy as np
+import pytest
+
+from service.engine.exact import RankingVectors
+from service.engine.inputs import INPUTS, ItemFacts, Query, describe
+from service.engine.playlists import Votes
+from service.engine.ranker import Ranker, damp, ranker_shapes
+
+N = len(INPUTS)
+
+
+def test_damping_keeps_signs_and_order():
+    assert damp(np.array([-3, -1, 0, 1, 3], np.float32)) == pytest.approx(np.log([1 / 4, 1 / 2, 1, 2, 4]))
+
+
+def test_a_network_is_what_its_layers_say():
+    first = np.zeros((N, 2), np.float32)
+    first[0] = 1, -1
+    layers = [(first, np.array([0, 0.5], np.float32)), (np.array([[2], [4]], np.float32), np.ones(1, np.float32))]
+    ranker = Ranker(np.zeros(N, np.float32), np.ones(N, np.float32), layers)
+    inputs = np.zeros((3, N), np.float32)
+    inputs[:, 0] = np.expm1([2, 0.25, 50])  # damped: 2, .25, and 5, as no input is further from the mean
+
+    assert ranker.score(inputs) == pytest.approx([2 * 2 + 1, 2 * 0.25 + 4 * 0.25 + 1, 2 * 5 + 1])
+
+
+def test_a_ranker_is_read_as_it_was_written():
+    random = np.random.default_rng(0)
+    arrays = {name: random.random(shape, np.float32) for name, shape in ranker_shapes([5, 3]).items()}
+
+    ranker = Ranker.open(arrays)
+
+    assert ranker.units == [5, 3]
+    assert ranker.arrays().keys() == arrays.keys()
+    assert all((ranker.arrays()[name] == arrays[name]).all() for name in arrays)
+
+
+def described(
+    seeds: list[int], rows: list[int], votes: Votes, by: list[int], **of_query: object
+) -> dict[str, list[float]]:
+    """Return the inputs by name, for items that lie on the axes of their space; item i has the popularity i + 1."""
+    vectors = np.eye(4, dtype=np.float32)
+    facts = ItemFacts(
+        vectors, RankingVectors.split(vectors), np.arange(1, 5, dtype=np.int32), np.array(by, np.int32),
+        np.array([10, 20], np.int32),
+    )  # fmt: skip
+    query = Query(**{"x": np.ones(4, np.float32), "seeds": seeds, "artists": (), "n_unknown": 0, "n_terms": 0,
+                     "titled": False, **of_query})  # fmt: skip
+    solve = np.array(rows, np.float32) + 1
+    inputs = describe(query, np.array(rows), solve, votes, facts)
+    return dict(zip(INPUTS, inputs.T.tolist(), strict=True))
+
+
+NO_VOTES = Votes(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
+ONE_VOTE = Votes(np.array([2, 3]), np.array([0.5, 0.25], np.float32), np.array([0.7, 0.1], np.float32))
+
+
+def test_scores_are_relative_and_ranked():
+    inputs = described([0], [1, 2, 3], ONE_VOTE, [-1] * 4)
+
+    assert inputs["solve_ratio"] == pytest.approx([1, 3 / 2, 2])  # of fewer than 50, the last is the reference
+    assert inputs["solve_rank"] == pytest.approx(np.log([3, 2, 1]))
+    assert inputs["votes_rank"] == pytest.approx(np.log([3, 1, 2]))
+    assert inputs["votes_lift"] == pytest.approx([0, 0.5 / 3**0.5, 0.25 / 2])
+    assert inputs["nearest"] == pytest.approx([0.7] * 3)
+
+
+def test_the_artists_of_seeds_are_counted():
+    inputs = described([0, 1], [2, 3], ONE_VOTE, [0, 1, 0, -1], artists=[0])
+
+    assert inputs["artist_seeds"] == pytest.approx([np.log(2), 0])
+    assert inputs["artist_share"] == pytest.approx([0.5, 0])
+    assert inputs["artist_named"] == [1, 0]
+    assert inputs["share_of_artist"] == pytest.approx([3 / 10, 1])
+    assert inputs["artist_votes"] == pytest.approx([100 * 2 / 3, 100 / 3])
+
+
+def test_cosines_are_with_the_seeds():
+    inputs = described([0, 2], [2, 3], NO_VOTES, [-1] * 4)
+
+    assert inputs["cosine_mean"] == pytest.approx([0.5, 0])
+    assert inputs["cosine_most"] == pytest.approx([1, 0])
+
+
+def test_a_playlist_of_a_title_alone_is_described():
+    inputs = described([], [1, 2], NO_VOTES, [0, 0, 1, 1], titled=True, n_terms=3)
+
+    assert inputs["titled"] == [1, 1]
+    assert inputs["terms"] == pytest.approx([np.log(4)] * 2)
+    assert inputs["seeds"] == inputs["artist_seeds"] == inputs["votes_ratio"] == [0, 0]
+    assert all(np.isfinite(values).all() for values in inputs.values())
+
+
+def test_seeds_that_are_unknown_are_a_share():
+    assert described([0], [1], NO_VOTES, [-1] * 4, n_unknown=3)["known_share"] == [0.25]

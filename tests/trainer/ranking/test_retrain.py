@@ -1,0 +1,60 @@
+"""Runs with a ranker: what they write, say and keep."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.engine import Manifest, Recommender, Store, UnsupportedFormat
+from trainer.cli import main
+
+OPTIONS = ["--factors", "8", "--iterations", "4", "--trees", "4", "--neighbour-recall", "0.5", "--no-baselines"]
+OPTIONS += ["--ranker-playlists", "250", "--tolerance", "0.5"]
+
+
+@pytest.fixture(scope="module")
+def ranked(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a version that has a ranker."""
+    models = tmp_path_factory.mktemp("ranked") / "models"
+    assert main(["train", str(small_world), "--models", str(models), *OPTIONS]) == 0
+    return models
+
+
+def test_a_version_names_its_ranker_and_kept_playlists(ranked: Path):
+    manifest = Manifest.read(Store(ranked).current())
+
+    assert manifest.parts == ["playlists", "ranker"]
+    assert manifest.shape.ranker_units == [64, 32]
+    assert manifest.shape.playlists == manifest.data["playlists"] > 300
+
+
+def test_a_warm_retrain_keeps_the_ranker(ranked: Path, small_world: Path, capsys: pytest.CaptureFixture[str]):
+    before = Store(ranked).current()
+    assert main(["train", str(small_world), "--models", str(ranked), *OPTIONS]) == 0
+
+    after = Store(ranked).current()
+    assert after != before
+    assert f"the ranker stays that of {before.name}" in capsys.readouterr().err
+    for name in ("ranker_weights_0.npy", "ranker_mean.npy"):
+        assert (np.load(after / name) == np.load(before / name)).all()
+
+
+def test_evaluate_shows_the_first_stage_beside_the_ranked_answers(
+    small_world: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["evaluate", str(small_world), *[option for option in OPTIONS if option != "--no-baselines"][:-2]]) == 0
+
+    rows = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines() if "R-prec+artist" in line]
+    assert rows[:2] == ["segue", "first stage"]
+
+
+def test_a_ranker_of_other_inputs_is_refused_by_name(ranked: Path):
+    version = Store(ranked).current()
+    manifest = Manifest.read(version)
+    other = Manifest(**{**vars(manifest), "numbers": {**manifest.numbers, "ranker_inputs": ["mood"]}})
+    other.write(version)
+    try:
+        with pytest.raises(UnsupportedFormat, match="a ranker of other inputs"):
+            Recommender.open(version)
+    finally:
+        manifest.write(version)

@@ -1,0 +1,136 @@
+"""Teaching the ranker: on playlists that its first stage has not seen, the same by the same seed, or not at all."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from string import ascii_lowercase
+
+import numpy as np
+import pytest
+
+from service.engine import INPUTS
+from trainer.config import TrainingConfig
+from trainer.dataset import Dataset, build_dataset
+from trainer.evaluation.tasks import random_tasks
+from trainer.ranking.examples import gather
+from trainer.ranking.teach import teach
+from trainer.sources import read
+from trainer.synthetic.listeners import synthesize_listeners
+
+CONFIG = TrainingConfig(factors=8, iterations=4, trees=4, neighbour_recall=0.5, ranker_playlists=100)
+
+
+@pytest.fixture(scope="module")
+def dataset(small_world: Path) -> Dataset:
+    return build_dataset(read([small_world]))
+
+
+def asked(dataset: Dataset, config: TrainingConfig) -> list[int]:
+    return sorted({task.index for task, _, _ in gather(dataset, config)})
+
+
+def test_a_first_stage_has_not_seen_what_it_is_asked_for(dataset: Dataset, capsys: pytest.CaptureFixture[str]):
+    titles = ["".join(letters) for letters in product(ascii_lowercase, repeat=2)]  # each of one term
+    titled = replace(dataset, titles=titles[: len(dataset)])
+
+    found = list(gather(titled, CONFIG))
+
+    terms = INPUTS.index("terms")
+    assert {task.title for task, _, _ in found} > {""}
+    assert all((pool.inputs[:, terms] == 0).all() for _, pool, _ in found)  # nobody else has such a title
+    assert "first stage 1/1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("playlists", "folds"), [(100, 1), (101, 4), (5000, 4)])
+def test_the_data_are_folded_where_the_playlists_are_a_large_part(
+    dataset: Dataset, playlists: int, folds: int, capsys: pytest.CaptureFixture[str]
+):
+    indexes = asked(dataset, replace(CONFIG, ranker_playlists=playlists, iterations=1))
+
+    assert len(indexes) == min(playlists, 400)
+    assert capsys.readouterr().err.count("ranker, first stage") == folds
+
+
+def test_hits_are_the_hidden_tracks_that_are_candidates(dataset: Dataset):
+    for task, pool, hits in gather(dataset, CONFIG):
+        assert len(hits) == len(pool.rows)
+        assert hits.sum() <= len(set(task.hidden))
+
+
+def test_tasks_are_of_different_categories_that_suit_the_playlist(dataset: Dataset):
+    tasks = random_tasks(dataset, range(100), 3, 7)
+
+    assert len(tasks) == len({(task.index, task.category) for task in tasks}) > 250
+    assert len({task.category for task in tasks}) > 5
+    assert all(task.hidden for task in tasks)
+    assert tasks == random_tasks(dataset, range(100), 3, 7) != random_tasks(dataset, range(100), 3, 8)
+
+
+def test_the_same_seed_teaches_the_same_ranker(dataset: Dataset):
+    first, second = teach(dataset, CONFIG), teach(dataset, CONFIG)
+
+    assert first is not None
+    assert second is not None
+    pairs = zip(first.ranker.arrays().values(), second.ranker.arrays().values(), strict=True)
+    assert all((mine == yours).all() for mine, yours in pairs)
+    assert (first.ndcg, first.first_ndcg) == (second.ndcg, second.first_ndcg)
+
+
+def test_a_ranker_orders_better_than_the_first_stage(dataset: Dataset):
+    taught = teach(dataset, CONFIG)
+
+    assert taught is not None
+    assert taught.ndcg > taught.first_ndcg > 0
+
+
+def test_a_ranker_that_is_not_better_is_left_out(dataset: Dataset, capsys: pytest.CaptureFixture[str]):
+    # With tracks drawn by chance, all that a ranker can learn is wrong.
+    random = np.random.default_rng(0)
+    noise = replace(dataset, tracks=replace(dataset.tracks, rows=random.permutation(dataset.tracks.rows)))
+
+    taught = teach(noise, replace(CONFIG, ranker_playlists=60))
+
+    assert taught is None or taught.ndcg > taught.first_ndcg
+    assert ("no ranker" in capsys.readouterr().err) == (taught is None)
+
+
+@pytest.mark.parametrize("n_playlists", [1, 2, 5])
+def test_too_few_playlists_teach_nothing(dataset: Dataset, n_playlists: int, capsys: pytest.CaptureFixture[str]):
+    few = dataset.select(np.arange(len(dataset)) < n_playlists)
+
+    assert teach(few, CONFIG) is None
+    assert "too few playlists to learn from" in capsys.readouterr().err
+
+
+def test_no_playlists_for_the_ranker_are_no_ranker(dataset: Dataset):
+    assert teach(dataset, replace(CONFIG, ranker_playlists=0)) is None
+
+
+def without(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    """Return *dataset* without titles, or without artists."""
+    if "titles" in names:
+        dataset = replace(dataset, titles=[""] * len(dataset))
+    if "artists" in names:
+        vocabulary = replace(
+            dataset.vocabulary, track_artists=np.full_like(dataset.vocabulary.track_artists, -1), artist_ids=[],
+            artist_names=[],
+        )  # fmt: skip
+        dataset = replace(dataset, vocabulary=vocabulary)
+    return dataset
+
+
+@pytest.mark.parametrize("names", [["titles"], ["artists"], ["titles", "artists"]])
+def test_data_without_titles_or_artists_teach_too(dataset: Dataset, names: Sequence[str]):
+    assert teach(without(dataset, names), CONFIG) is not None
+
+
+def test_listeners_are_asked_for_a_hidden_part(tmp_path: Path):
+    synthesize_listeners(tmp_path / "plays.tsv", 200, seed=3)
+    listeners = build_dataset(read([tmp_path / "plays.tsv"]))
+
+    found = list(gather(listeners, CONFIG))
+
+    assert len(found) == 100
+    assert {task.kind for task, _, _ in found} == {"artists"}
+    assert sum(hits.sum() for _, _, hits in found) > 0.5 * sum(len(task.hidden) for task, _, _ in found)

@@ -1,0 +1,1 @@
+"""Teaches the ranker on playlists that its first stage has not seen."""

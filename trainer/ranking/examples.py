@@ -1,0 +1,109 @@
+"""Examples for the ranker: candidates of tasks, and which of them are hidden items."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine import INPUTS, Pool, Recommender
+from trainer.config import TrainingConfig
+from trainer.dataset import Dataset
+from trainer.dataset.dataset import Bools
+from trainer.evaluation.answers import BATCH, seed_playlists
+from trainer.evaluation.tasks import Task, hide, listener_tasks, random_tasks, remove_hidden
+from trainer.fitting.fit import fit_and_write
+from trainer.progress import progress, say
+from trainer.timing import Stopwatch
+
+Floats = NDArray[np.float32]
+
+# Playlists are asked of first stages that learned from the other folds, if they are more than this share of the data.
+FOLDS, FOLDED_SHARE = 4, 0.25
+
+# Tasks that are made of each playlist.
+TASKS = 2
+
+
+@dataclass(frozen=True)
+class Examples:
+    """
+    Candidates of tasks, end to end.
+
+    Attributes:
+        offsets: int64, shape (n_tasks + 1,). Task i has the candidates from `offsets[i]` up to `offsets[i + 1]`.
+        inputs: float32, shape (n, n_inputs).
+        solve: float32, shape (n,). Their scores by the first stage.
+        hits: bool, shape (n,). Whether each is a hidden item of its task.
+        tasks: int64, shape (n_tasks,). The number of the playlist of each task.
+    """
+
+    offsets: NDArray[np.int64]
+    inputs: Floats
+    solve: Floats
+    hits: Bools
+    tasks: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, tasks: Iterable[tuple[Task, Pool, Bools]]) -> Self:
+        """Put *tasks* with their candidates and hits end to end."""
+        found = list(tasks)
+        lengths = [len(hits) for _, _, hits in found]
+        return cls(
+            np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))),
+            np.concatenate([np.empty((0, len(INPUTS)), np.float32), *(pool.inputs for _, pool, _ in found)]),
+            np.concatenate([np.empty(0, np.float32), *(pool.solve for _, pool, _ in found)]),
+            np.concatenate([np.empty(0, bool), *(hits for _, _, hits in found)]),
+            np.array([task.index for task, _, _ in found], np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+
+def gather(dataset: Dataset, config: TrainingConfig) -> Iterator[tuple[Task, Pool, Bools]]:
+    """
+    Yield tasks of random playlists with their candidates and hits.
+
+    No first stage has seen what it is asked for: it would remember it, and the ranker would learn to trust it too
+    much. Where the playlists are a large part of the data, each of a few first stages learns from all but a part of
+    them (cross-fitting); otherwise, one learns from all others. Of listeners, a part of the items is hidden instead.
+    """
+    taught = np.random.default_rng(config.seed).permutation(len(dataset))[: config.ranker_playlists]
+    if dataset.listening:
+        hidden = hide(dataset, taught.tolist(), config.seed)
+        yield from _ask(remove_hidden(dataset, hidden), listener_tasks(dataset, taught.tolist(), hidden), config, "1/1")
+        return
+    n_folds = FOLDS if len(taught) > FOLDED_SHARE * len(dataset) else 1
+    for number, fold in enumerate(np.array_split(taught, n_folds), 1):
+        left = np.ones(len(dataset), bool)
+        left[fold] = False
+        if left.any() and len(fold):
+            tasks = random_tasks(dataset, fold.tolist(), TASKS, config.seed)
+            yield from _ask(dataset.select(left), tasks, config, f"{number}/{n_folds}")
+
+
+def _ask(
+    learned: Dataset, tasks: Sequence[Task], config: TrainingConfig, name: str
+) -> Iterator[tuple[Task, Pool, Bools]]:
+    """Fit a first stage on *learned*, and yield those of *tasks* of which it knows something."""
+    say(f"ranker, first stage {name}")
+    quick = replace(config, trees=1, neighbour_recall=0.0)  # nobody asks its indexes
+    with tempfile.TemporaryDirectory(prefix="segue-ranker-") as directory:
+        fit_and_write(learned, Path(directory), "first-stage", quick, {}, None, Stopwatch(), keep=True)
+        with closing(Recommender.open(Path(directory))) as recommender, progress(len(tasks), "candidates") as bar:
+            for start in range(0, len(tasks), BATCH):
+                batch = tasks[start : start + BATCH]
+                yield from _pools(recommender, batch)
+                bar.update(len(batch))
+
+
+def _pools(recommender: Recommender, tasks: Sequence[Task]) -> Iterator[tuple[Task, Pool, Bools]]:
+    catalogue = recommender.artifacts.catalogue
+    for task, pool in zip(tasks, recommender.pools(seed_playlists(recommender, tasks)), strict=True):
+        if pool is not None and len(pool.rows):
+            yield task, pool, np.isin(pool.rows, catalogue.rows_of_ids(task.kind, task.hidden))

@@ -1,0 +1,127 @@
+"""Teaches the ranker, and leaves it out if it orders worse than the first stage."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+
+from service.engine import Pool, Ranker, damp, standardize
+from trainer.config import TrainingConfig
+from trainer.dataset import Dataset
+from trainer.dataset.dataset import Bools
+from trainer.evaluation import metrics
+from trainer.evaluation.answers import ANSWER_ITEMS
+from trainer.evaluation.tasks import Task
+from trainer.progress import progress, say
+from trainer.ranking.examples import Examples, gather
+
+Floats = NDArray[np.float32]
+
+# Of every so many playlists, one does not teach: it is asked afterwards.
+ASKED_OF = 10
+
+# Candidates of a task that are no hits and teach, at most.
+MISSES = 200
+
+# Fewer hits or playlists than that teach nothing.
+LEAST_HITS, LEAST_ASKED = 1000, 10
+
+UNITS, BATCH_ROWS, RATE, PENALTY = (64, 32), 2048, 0.002, 1e-4
+
+# Steps of the optimiser that a fit takes at least, within these numbers of passes over the examples.
+STEPS, EPOCHS_LEAST, EPOCHS_MOST = 4000, 4, 20
+
+
+@dataclass(frozen=True)
+class Taught:
+    """
+    A ranker and its NDCG, beside that of the first stage, on playlists that did not teach it.
+
+    Attributes:
+        ranker: the ranker.
+        ndcg, first_ndcg: means over the tasks.
+        n_tasks: their number.
+    """
+
+    ranker: Ranker
+    ndcg: float
+    first_ndcg: float
+    n_tasks: int
+
+
+def teach(dataset: Dataset, config: TrainingConfig) -> Taught | None:
+    """
+    Teach a ranker on playlists of *dataset*.
+
+    Returns:
+        The ranker; None if *config* wants none, if there are too few playlists, or if the ranker is not better than
+        the first stage. The run says which.
+    """
+    if not config.ranker_playlists:
+        return None
+    random = np.random.default_rng(config.seed)
+    asked: list[tuple[Task, Pool, Bools]] = []
+    taught = Examples.of(_set_aside(gather(dataset, config), asked, random))
+    checked = Examples.of(asked)
+    if taught.hits.sum() < LEAST_HITS or len(checked) < LEAST_ASKED:
+        say("no ranker: there are too few playlists to learn from; answers are ordered by the first stage")
+        return None
+    ranker = _fit(taught, config)
+    ndcg, first_ndcg = (_ndcg(checked, scores) for scores in (ranker.score(checked.inputs), checked.solve))
+    result = f"NDCG {ndcg:.4f} on {len(checked):,} tasks, {first_ndcg:.4f} by the first stage"
+    if ndcg <= first_ndcg:
+        say(f"no ranker, as it is not better than the first stage: {result}")
+        return None
+    say(f"ranker: {result}")
+    return Taught(ranker, ndcg, first_ndcg, len(checked))
+
+
+def _set_aside(
+    tasks: Iterable[tuple[Task, Pool, Bools]], asked: list[tuple[Task, Pool, Bools]], random: np.random.Generator
+) -> Iterator[tuple[Task, Pool, Bools]]:
+    """Yield the *tasks* that teach, with some of their misses; append one of each other playlist to *asked*."""
+    seen = set()
+    for task, pool, hits in tasks:
+        if task.index % ASKED_OF == 0:
+            if task.index not in seen:
+                asked.append((task, pool, hits))
+            seen.add(task.index)
+            continue
+        misses = np.flatnonzero(~hits)
+        chosen = random.choice(misses, min(MISSES, len(misses)), replace=False)
+        kept = np.concatenate((np.flatnonzero(hits), chosen))
+        yield task, Pool(pool.rows[kept], pool.solve[kept], pool.inputs[kept]), hits[kept]
+
+
+def _fit(taught: Examples, config: TrainingConfig) -> Ranker:
+    damped = damp(taught.inputs)
+    mean, deviation = damped.mean(axis=0), np.maximum(damped.std(axis=0), np.float32(1e-6))
+    del damped
+    values = standardize(taught.inputs, mean, deviation)
+    network = MLPClassifier(
+        UNITS, batch_size=min(BATCH_ROWS, len(values)), learning_rate_init=RATE, alpha=PENALTY, random_state=config.seed
+    )
+    epochs = min(max(STEPS * BATCH_ROWS // len(values), EPOCHS_LEAST), EPOCHS_MOST)
+    with warnings.catch_warnings(), progress(epochs, "ranker") as bar:
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for _ in range(epochs):
+            network.partial_fit(values, taught.hits, classes=[False, True])
+            bar.update(1)
+    layers = zip(network.coefs_, network.intercepts_, strict=True)
+    return Ranker(
+        mean, deviation, [(weights.astype(np.float32), biases.astype(np.float32)) for weights, biases in layers]
+    )
+
+
+def _ndcg(examples: Examples, scores: Floats) -> float:
+    """Return the mean NDCG of the candidates in the order of *scores*, relative to the best order of them."""
+    found = []
+    for start, stop in zip(examples.offsets[:-1], examples.offsets[1:], strict=True):
+        order = np.argsort(-scores[start:stop], kind="stable")[:ANSWER_ITEMS]
+        hits: NDArray[np.int64] = np.flatnonzero(examples.hits[start:stop])
+        found.append(metrics.ndcg([str(place) for place in order], [str(place) for place in hits]) if len(hits) else 0)
+    return float(np.mean(found))
