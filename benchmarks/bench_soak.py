@@ -26,6 +26,7 @@ from reliability import Report, Service, private_memory, sparkline
 
 WORKERS = 2
 GROWTH = 0.02
+WARM_S = 30.0  # the caches of the catalogue fill with the first thousands of requests
 FIRST_S, SETTLED_S = 60, 10  # compared: the ten seconds after the first minute, and the last ten
 BARS = 60
 
@@ -48,7 +49,7 @@ def main() -> None:
         )
         report.add("workers", str(WORKERS))
         report.add("start to ready", f"{service.ready_after_s:.1f} s")
-        closed(service, requests, WORKERS, 3.0)  # warm
+        closed(service, requests, WORKERS, WARM_S)
         rate = options.rate or find_half(service, requests, report)
         bench(service, requests, rate, options.minutes * 60, report)
         print(*(f"\nmissed: {line}" for line in report.missed))

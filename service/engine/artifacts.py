@@ -118,7 +118,7 @@ class Artifacts:
         if RANKER in manifest.parts and list(manifest.numbers["ranker_inputs"]) != list(INPUTS):
             raise UnsupportedFormat(f"{directory} has a ranker of other inputs than this release computes; train again")
         if PLAYLISTS in manifest.parts:
-            stages = Stages.of({**arrays, "gram": gram}, shape, space, int(manifest.numbers["nearest"]))
+            stages = Stages.of(arrays, shape, int(manifest.numbers["nearest"]))
         return cls(directory, manifest, catalogue, space, vectors, gram, candidates, stages, lease)
 
     def close(self) -> None:

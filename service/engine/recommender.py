@@ -256,15 +256,12 @@ class Recommender:
         Raises:
             PlaylistError: the version keeps no playlists.
         """
-        stages = self.artifacts.stages
-        if stages is None:
-            raise PlaylistError(f"version {self.manifest.version} keeps no playlists to choose candidates with")
-        seeds = [self._find(playlist) for playlist in playlists]
-        barred = [self._barred(stages.kind, seed, playlist) for seed, playlist in zip(seeds, playlists, strict=True)]
+        kind, seeds = self._stages().kind, [self._find(playlist) for playlist in playlists]
+        barred = [self._barred(kind, seed, playlist) for seed, playlist in zip(seeds, playlists, strict=True)]
         features = self.artifacts.space.weigh(seeds)
         known = features.offsets[1:] > features.offsets[:-1]
         return [
-            self._pool(stages, features, index, seeds, barred, 1) if known[index] else None
+            self._pool(features, index, seeds[index], barred[index], 1) if known[index] else None
             for index in range(len(playlists))
         ]
 
@@ -308,23 +305,22 @@ class Recommender:
         known = np.flatnonzero(features.offsets[1:] > features.offsets[:-1]).tolist()
         stages = self.artifacts.stages
         if options.rank and stages is not None and stages.ranker is not None and stages.kind == kind:
-            pools = (self._pool(stages, features, index, seeds, barred, options.k) for index in known)
+            pools = (self._pool(features, index, seeds[index], barred[index], options.k) for index in known)
             best = [self._rank_pool(stages.ranker, pool, options.k) for pool in pools]
         else:
             best = self._rank_folded(kind, features, known, [barred[index] for index in known], options.k)
         found = dict(zip(known, best, strict=True))
         return [found.get(index) or _rank_popular(allowed, rows, options.k) for index, rows in enumerate(barred)]
 
-    def _pool(
-        self,
-        stages: Stages,
-        features: Features,
-        index: int,
-        seeds: Sequence[Seeds],
-        barred: Sequence[list[int]],
-        k: int,
-    ) -> Pool:
-        return stages.pool(features, index, seeds[index], barred[index], self._allowed[stages.kind].blocked, k)
+    def _pool(self, features: Features, index: int, seeds: Seeds, barred: list[int], k: int) -> Pool:
+        stages, x = self._stages(), self._solve(features, index)
+        return stages.pool(x, features[index], seeds, barred, self._allowed[stages.kind].blocked, k)
+
+    def _stages(self) -> Stages:
+        stages = self.artifacts.stages
+        if stages is None:
+            raise PlaylistError(f"version {self.manifest.version} keeps no playlists to choose candidates with")
+        return stages
 
     def _rank_pool(self, ranker: Ranker, pool: Pool, k: int) -> _Ranking:
         ranking = _order(self.artifacts.candidates[self.kind], pool.rows, ranker.score(pool.inputs), k)

@@ -42,13 +42,13 @@ def test_a_first_stage_has_not_seen_what_it_is_asked_for(dataset: Dataset, capsy
     assert "first stage 1/1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("playlists", "folds"), [(100, 1), (101, 4), (5000, 4)])
+@pytest.mark.parametrize(("playlists", "folds"), [(100, 1), (101, 4)])
 def test_the_data_are_folded_where_the_playlists_are_a_large_part(
     dataset: Dataset, playlists: int, folds: int, capsys: pytest.CaptureFixture[str]
 ):
     indexes = asked(dataset, replace(CONFIG, ranker_playlists=playlists, iterations=1))
 
-    assert len(indexes) == min(playlists, 400)
+    assert len(indexes) == playlists
     assert capsys.readouterr().err.count("ranker, first stage") == folds
 
 
@@ -67,21 +67,15 @@ def test_tasks_are_of_different_categories_that_suit_the_playlist(dataset: Datas
     assert tasks == random_tasks(dataset, range(100), 3, 7) != random_tasks(dataset, range(100), 3, 8)
 
 
-def test_the_same_seed_teaches_the_same_ranker(dataset: Dataset):
+def test_a_ranker_orders_better_than_the_first_stage_and_is_the_same_by_the_same_seed(dataset: Dataset):
     first, second = teach(dataset, CONFIG), teach(dataset, CONFIG)
 
     assert first is not None
     assert second is not None
+    assert first.ndcg > first.first_ndcg > 0
     pairs = zip(first.ranker.arrays().values(), second.ranker.arrays().values(), strict=True)
     assert all((mine == yours).all() for mine, yours in pairs)
     assert (first.ndcg, first.first_ndcg) == (second.ndcg, second.first_ndcg)
-
-
-def test_a_ranker_orders_better_than_the_first_stage(dataset: Dataset):
-    taught = teach(dataset, CONFIG)
-
-    assert taught is not None
-    assert taught.ndcg > taught.first_ndcg > 0
 
 
 def test_a_ranker_that_is_not_better_is_left_out(dataset: Dataset, capsys: pytest.CaptureFixture[str]):
