@@ -2,6 +2,7 @@
 
 import os
 import platform
+import weakref
 
 import pytest
 
@@ -24,3 +25,14 @@ def test_freed_memory_below_a_used_block_is_returned():
     assert after is not None
     assert before - after > BLOCKS * BLOCK_BYTES / 2
     assert len(kept) == BLOCKS // 1000
+
+
+def test_garbage_in_a_cycle_is_freed():
+    class Cycle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    gone = weakref.ref(Cycle())
+    trim_memory()
+
+    assert gone() is None
