@@ -106,6 +106,7 @@ class Artifacts:
             weights = manifest.weights
             arrays = {name: _map(directory / f"{name}.npy", expected) for name, expected in shape.arrays().items()}
             candidates = {kind: _candidates(directory, kind, manifest, arrays) for kind in KINDS}
+            stages = _stages(directory, manifest, arrays)
             reader = CatalogueOfFormat2 if manifest.format_version == 2 else Catalogue
             catalogue = reader.open(directory / CATALOGUE)
         except (ValueError, KeyError) as error:
@@ -114,11 +115,6 @@ class Artifacts:
             ) from error
         space = FeatureSpace(arrays["track_artists"], shape.artists, shape.words, shape.grams, weights)
         vectors, gram = arrays["vectors"], np.array(arrays["gram"])
-        stages = None
-        if RANKER in manifest.parts and list(manifest.numbers["ranker_inputs"]) != list(INPUTS):
-            raise UnsupportedFormat(f"{directory} has a ranker of other inputs than this release computes; train again")
-        if PLAYLISTS in manifest.parts:
-            stages = Stages.of(arrays, shape, int(manifest.numbers["nearest"]))
         return cls(directory, manifest, catalogue, space, vectors, gram, candidates, stages, lease)
 
     def close(self) -> None:
@@ -131,6 +127,14 @@ class Artifacts:
         for candidates in self.candidates.values():
             candidates.index.close()
         self.lease.close()
+
+
+def _stages(directory: Path, manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> Stages | None:
+    if RANKER in manifest.parts and list(manifest.numbers["ranker_inputs"]) != list(INPUTS):
+        raise UnsupportedFormat(f"{directory} has a ranker of other inputs than this release computes; train again")
+    if PLAYLISTS not in manifest.parts:
+        return None
+    return Stages.of(arrays, manifest.shape, int(manifest.numbers["nearest"]))
 
 
 def _candidates(directory: Path, kind: Kind, manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> Candidates:

@@ -87,7 +87,7 @@ class Query:
 
     Attributes:
         x: float32, shape (n_factors,). Its vector.
-        seeds: rows of its known items, in order.
+        seeds: rows of its known items.
         artists: rows of the artists that it names beside them.
         n_unknown: number of seeds that are not known.
         n_terms: number of the known terms of its title.

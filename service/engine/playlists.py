@@ -64,9 +64,7 @@ class Sample:
             order: int64, shape (n_features,). The old row of each new one.
             of_items: the rows of the items among those of all features.
         """
-        new = np.empty(len(order), np.int32)
-        new[order] = np.arange(len(order), dtype=np.int32)
-        first = of_items.start
+        new, first = np.argsort(order).astype(np.int32), of_items.start
         return replace(
             self,
             items=replace(self.items, rows=new[self.items.rows + first] - first),
@@ -130,9 +128,6 @@ class Playlists:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by the names of their files."""
         return {f"playlists_{name}": array for name, array in vars(self).items()}
-
-    def __len__(self) -> int:
-        return len(self.item_offsets) - 1
 
     def vote(self, columns: NDArray[np.int32], strengths: Floats, n_neighbours: int) -> Votes:
         """

@@ -1,9 +1,8 @@
 """
 The pool: the candidates of a playlist that the ranker orders, with their inputs.
 
-The neighbours of the playlist choose the candidates, and the solve cuts them to a fixed number: together these are
-found faster than the solve alone finds as many in the whole catalogue, and hold as many of the wanted tracks. Where
-neighbours have too few items, an exact search completes the pool.
+The neighbours of the playlist choose the candidates, and the solve cuts them to a fixed number. So nobody searches the
+whole catalogue, unless the neighbours have too few items: then an exact search completes the pool.
 """
 
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ from service.engine.inputs import INPUTS, Floats, ItemFacts, Query, Rows, descri
 from service.engine.playlists import Playlists, Votes
 
 # Items with the most votes whose scores by the solve are computed, and the candidates that are kept of them.
-# `docs/decisions.md` has the quality of other numbers.
 SCORED, POOLED = 2000, 1000
 
 # The weight of the votes beside the solve in that choice.

@@ -128,7 +128,7 @@ class Recommender:
     @property
     def kind(self) -> Kind:
         """The kind that is recommended by default: tracks, if the catalogue has any."""
-        return "tracks" if self.manifest.shape.tracks else "artists"
+        return self.manifest.shape.kind
 
     @property
     def ranks(self) -> bool:

@@ -67,9 +67,9 @@ class Model:
         track_artists: int32, shape (n_tracks,). The artist's row of each track, -1 if it has none.
         words, grams: the title terms of full and of lesser weight.
         numbers: every number that changes an answer.
-        sample: some of the playlists; None without a ranker.
-        ranker: the ranker; None for none.
         data, training, libraries: for the manifest.
+        sample: some of the playlists; None if none are kept.
+        ranker: the ranker; None for none.
     """
 
     vectors: Floats
@@ -161,7 +161,8 @@ def amend_version(directory: Path, training: Mapping[str, Any], metrics: Mapping
 def _in_file_order(model: Model) -> Model:
     model = replace(model, vectors=model.vectors @ _rotation(model))
     tracks, artists = (model.items[kind].by_norm(model.ranking(kind)) for kind in KINDS)
-    new_artists = np.append(_places(artists), -1)  # the last element stands for 'no artist', which is row -1
+    # The last element stands for 'no artist', which is row -1.
+    new_artists = np.append(np.argsort(artists), -1).astype(np.int32)
     terms = np.arange(len(tracks) + len(artists), len(model.vectors))
     order = np.concatenate((tracks, len(tracks) + artists, terms))
     return replace(
@@ -185,13 +186,6 @@ def _shape(model: Model, arrays: Mapping[str, NDArray[Any]]) -> Shape:
     )
 
 
-def _places(order: Rows) -> Ints:
-    """Return the place of each row in *order*: int32, of the same shape."""
-    places = np.empty(len(order), np.int32)
-    places[order] = np.arange(len(order), dtype=np.int32)
-    return places
-
-
 def _rotation(model: Model) -> Floats:
     return leading_axes(model.ranking("tracks" if model.items["tracks"].ids else "artists"))
 
@@ -205,7 +199,8 @@ def _arrays(model: Model) -> dict[str, NDArray[Any]]:
     for kind in KINDS:
         ranking, popular = RankingVectors.split(model.ranking(kind)), model.items[kind].by_popularity()
         arrays |= {f"{kind}_{name}": array for name, array in vars(ranking).items()}
-        arrays |= {f"{kind}_popular": popular.astype(np.int32), f"{kind}_popular_ranks": _places(popular)}
+        arrays |= {f"{kind}_popular": popular.astype(np.int32)}
+        arrays |= {f"{kind}_popular_ranks": np.argsort(popular).astype(np.int32)}
     if model.sample is not None:
         arrays |= {f"{kind}_popularity": model.items[kind].popularity for kind in KINDS}
         arrays |= Playlists.of(model.sample, int(model.numbers["postings"])).arrays()

@@ -65,12 +65,16 @@ def teach(dataset: Dataset, config: TrainingConfig) -> Taught | None:
         return None
     random = np.random.default_rng(config.seed)
     asked: list[tuple[Task, Pool, Bools]] = []
-    taught = Examples.of(_set_aside(gather(dataset, config), asked, random))
+    taught = Examples.of(set_aside(gather(dataset, config), asked, random))
     checked = Examples.of(asked)
     if taught.hits.sum() < LEAST_HITS or len(checked) < LEAST_ASKED:
         say("no ranker: there are too few playlists to learn from; answers are ordered by the first stage")
         return None
-    ranker = _fit(taught, config)
+    return judge(_fit(taught, config), checked)
+
+
+def judge(ranker: Ranker, checked: Examples) -> Taught | None:
+    """Return *ranker* with its NDCG on tasks that did not teach it; None if it is not better than the first stage."""
     ndcg, first_ndcg = (_ndcg(checked, scores) for scores in (ranker.score(checked.inputs), checked.solve))
     result = f"NDCG {ndcg:.4f} on {len(checked):,} tasks, {first_ndcg:.4f} by the first stage"
     if ndcg <= first_ndcg:
@@ -80,7 +84,7 @@ def teach(dataset: Dataset, config: TrainingConfig) -> Taught | None:
     return Taught(ranker, ndcg, first_ndcg, len(checked))
 
 
-def _set_aside(
+def set_aside(
     tasks: Iterable[tuple[Task, Pool, Bools]], asked: list[tuple[Task, Pool, Bools]], random: np.random.Generator
 ) -> Iterator[tuple[Task, Pool, Bools]]:
     """Yield the *tasks* that teach, with some of their misses; append one of each other playlist to *asked*."""

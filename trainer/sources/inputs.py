@@ -54,4 +54,5 @@ class Inputs:
 
 
 def _absolute(path: str | Path) -> str:
-    return os.path.abspath(path)  # noqa: PTH100  # a linked file keeps its own name
+    # `Path.resolve` would follow links, and a linked file keeps its own name; `Path.absolute` would keep `..`.
+    return os.path.normpath(Path(path).absolute())

@@ -50,6 +50,32 @@ def test_votes_are_sums_of_squared_similarities():
     assert dict(zip(votes.rows, votes.sums, strict=True)) == pytest.approx({3: 2 * similarity**2, 5: similarity**2})
 
 
+def test_features_of_the_asked_playlist_count_by_their_rarity():
+    playlists = kept([0], [0], [1], [2], items=[[3], [3], [4], [5]])
+    often, rare = np.log(4 / 2), np.log(4 / 1)  # a playlist of one feature has the square root of its rarity
+
+    votes = playlists.vote(np.array([0, 1], np.int32), np.ones(2, np.float32), 10)
+
+    length = np.hypot(often, rare)
+    assert votes.similarities == pytest.approx([rare**1.5 / length, *[often**1.5 / length] * 2])
+
+
+def test_a_sample_is_the_same_in_another_order_of_features():
+    # Two tracks, an artist and a term; the tracks change places, and so do artist and term.
+    features = Features(np.array([0, 2, 3]), np.array([0, 2, 3], np.int32), np.array([1, 2, 3], np.float32))
+    sample = Sample(Ragged.of([[0], [1, 0]]), features, np.array([5, 6, 7, 8]), 9)
+
+    found = sample.reordered(np.array([1, 0, 3, 2]), slice(0, 2))
+
+    assert found.items.rows.tolist() == [1, 0, 1]
+    assert found.features.columns.tolist() == [1, 3, 2]
+    assert found.frequencies.tolist() == [6, 5, 8, 7]
+    of_artists = Sample(Ragged.of([[0]]), features, np.array([5, 6, 7, 8]), 9).reordered(
+        np.array([0, 1, 3, 2]), slice(2, 4)
+    )
+    assert of_artists.items.rows.tolist() == [1]
+
+
 def test_only_the_nearest_vote():
     playlists = kept([0, 1], [0, 2], [0, 3], [4, 5], items=[[1], [2], [3], [4]])
 

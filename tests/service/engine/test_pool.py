@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.engine import Options, Playlist, Recommender
+from service.engine import INPUTS, Options, Playlist, Recommender
 from service.engine.pool import LEAST, POOLED
 
 
@@ -40,6 +40,15 @@ def test_blocked_items_are_no_candidates(recommender: Recommender):
         assert not pool_of(recommender, Playlist(title="jazz")) & set(blocked)
     finally:
         recommender.block([])
+
+
+def test_unknown_seeds_and_titles_are_among_the_inputs(recommender: Recommender):
+    known = recommender.popular("tracks", 1)[0].id
+    pools = recommender.pools([Playlist(tracks=[known, "unknown"], title="qqqq"), Playlist(tracks=[known])])
+
+    names = ("known_share", "titled", "terms")
+    described = [[float(pool.inputs[0, INPUTS.index(name)]) for name in names] for pool in pools if pool is not None]
+    assert described == [[0.5, 1, 0], [1, 0, 0]]
 
 
 def test_nothing_known_has_no_pool(recommender: Recommender):

@@ -67,6 +67,21 @@ def test_scores_are_relative_and_ranked():
     assert inputs["nearest"] == pytest.approx([0.7] * 3)
 
 
+def test_the_playlist_and_the_popularity_of_candidates_are_described():
+    inputs = described([0, 1], [2, 3], NO_VOTES, [0, 1, 0, 1], titled=True, n_terms=1)
+
+    assert inputs["popularity"] == pytest.approx(np.log([3, 4]))
+    assert inputs["popularity_gap"] == pytest.approx(np.log([3, 4]) - np.log(2) / 2)
+    assert inputs["seeds_popularity"] == pytest.approx([np.log(2) / 2] * 2)
+    assert inputs["seeds"] == pytest.approx([np.log(3)] * 2)
+    assert inputs["distinct_artists"] == [1, 1]
+    assert inputs["length"] == [1, 1]
+    assert inputs["playlist_length"] == [2, 2]
+    assert inputs["solve_cosine"] == pytest.approx([3 / 2, 4 / 2])  # by the scores that were given
+    assert inputs["solve_50th"] == [3, 3]  # of fewer than 50, the last
+    assert inputs["solve_first"] == pytest.approx([4 / 3] * 2)
+
+
 def test_the_artists_of_seeds_are_counted():
     inputs = described([0, 1], [2, 3], ONE_VOTE, [0, 1, 0, -1], artists=[0])
 

@@ -130,8 +130,9 @@ def test_a_seed_given_twice_counts_once(recommender: Recommender):
     assert ids(recommender, Playlist(seeds)) == ids(recommender, Playlist([*seeds, *seeds]))
 
 
-def test_the_order_of_seeds_does_not_matter(recommender: Recommender):
-    seeds = ids(recommender, Playlist(title="metal"), 5)
+@pytest.mark.parametrize("n_seeds", [5, 150])
+def test_the_order_of_seeds_does_not_matter(recommender: Recommender, n_seeds: int):
+    seeds = ids(recommender, Playlist(title="metal"), n_seeds)
 
     assert ids(recommender, Playlist(seeds)) == ids(recommender, Playlist(seeds[::-1]))
 

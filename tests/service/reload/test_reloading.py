@@ -337,35 +337,25 @@ def test_a_reload_does_not_wait_for_statuses_that_cannot_be_written_and_says_why
 
 
 @pytest.mark.parametrize("name", ["vectors.npy", "tracks.ann", "catalogue.sqlite", "manifest.json", "CURRENT"])
-def test_a_file_without_reach_is_named_with_the_true_reason_until_it_is_back(
-    name: str, published: Path, service: Service
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: path.symlink_to(path), "cannot be read: Too many levels of symbolic links; correct the link"),
+        (os.mkfifo, "cannot be used: it is a named pipe, not a regular file"),
+    ],
+    ids=["a link to itself", "a named pipe"],
+)
+def test_a_file_that_cannot_be_read_is_named_and_the_old_version_serves_until_it_is_back(
+    spoil: Callable[[Path], None], reason: str, name: str, published: Path, service: Service
 ):
     version = Store(published).current()
     path = published / name if name == "CURRENT" else version / name
     path.rename(path.with_suffix(".away"))
-    path.symlink_to(path)
-
-    _, ready = reloaded(service)
-    assert ready["status"] == "degraded"
-    assert f"{path} cannot be read: Too many levels of symbolic links" in ready["reason"]
-    assert "publish again" not in ready["reason"]
-    path.unlink()
-    path.with_suffix(".away").rename(path)
-    assert reloaded(service) == (200, {"status": "ready", "model": version.name})
-
-
-@pytest.mark.parametrize("name", ["vectors.npy", "tracks.ann", "catalogue.sqlite", "manifest.json", "CURRENT"])
-def test_a_pipe_in_place_of_a_file_is_named_at_once_and_the_old_version_serves(
-    name: str, published: Path, service: Service
-):
-    version = Store(published).current()
-    path = published / name if name == "CURRENT" else version / name
-    path.rename(path.with_suffix(".away"))
-    os.mkfifo(path)
+    spoil(path)
 
     _, ready = reloaded(service)
     assert (ready["status"], ready["model"]) == ("degraded", version.name)
-    assert f"{path} cannot be used: it is a named pipe, not a regular file" in ready["reason"]
+    assert f"{path} {reason}" in ready["reason"]
     assert service.ask(k=1)["tracks"]
     path.unlink()
     path.with_suffix(".away").rename(path)

@@ -41,3 +41,18 @@ def test_a_matrix_made_in_chunks_is_the_same(dataset: Dataset):
     whole, pieces = training_matrix(dataset, WEIGHTS), training_matrix(dataset, WEIGHTS, chunk_playlists=1)
 
     assert (whole.confidences != pieces.confidences).nnz == 0
+
+
+@pytest.mark.parametrize("alpha", [20, 0])
+def test_a_sample_has_the_items_and_strengths_of_random_playlists(dataset: Dataset, alpha: float):
+    weights = Weights(alpha, 1, 1, 0.3)
+    sample = training_matrix(dataset, weights).sample(dataset.items, kept=3, seed=0)
+
+    chosen = np.random.default_rng(0).permutation(4)[:3]
+    assert [sample.items[place].tolist() for place in range(3)] == [dataset.items[row].tolist() for row in chosen]
+    assert sample.n_playlists == 4
+    assert sample.frequencies[:4].tolist() == dataset.popularity().tolist()
+    of_tracks = sample.features.strengths[sample.features.columns < 4]
+    assert of_tracks.tolist() == pytest.approx([1] * len(sample.items.rows))
+    of_artists = sample.features.strengths[(sample.features.columns >= 4) & (sample.features.columns < 6)]
+    assert set(of_artists.tolist()) <= ({1.0} if alpha == 0 else set(np.log1p([1, 2]).astype(np.float32).tolist()))

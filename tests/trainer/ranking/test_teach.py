@@ -9,12 +9,13 @@ from string import ascii_lowercase
 import numpy as np
 import pytest
 
-from service.engine import INPUTS
+from service.engine import INPUTS, Pool, Ranker
 from trainer.config import TrainingConfig
 from trainer.dataset import Dataset, build_dataset
-from trainer.evaluation.tasks import random_tasks
-from trainer.ranking.examples import gather
-from trainer.ranking.teach import teach
+from trainer.dataset.dataset import Bools
+from trainer.evaluation.tasks import Task, random_tasks
+from trainer.ranking.examples import Examples, gather
+from trainer.ranking.teach import ASKED_OF, MISSES, judge, set_aside, teach
 from trainer.sources import read
 from trainer.synthetic.listeners import synthesize_listeners
 
@@ -58,6 +59,18 @@ def test_hits_are_the_hidden_tracks_that_are_candidates(dataset: Dataset):
         assert hits.sum() <= len(set(task.hidden))
 
 
+def test_playlists_that_are_asked_do_not_teach(dataset: Dataset):
+    asked: list[tuple[Task, Pool, Bools]] = []
+    taught = list(set_aside(gather(dataset, CONFIG), asked, np.random.default_rng(0)))
+
+    teaching, answering = {task.index for task, _, _ in taught}, [task.index for task, _, _ in asked]
+    assert len(answering) == len(set(answering))
+    assert all(index % ASKED_OF == 0 for index in answering)
+    assert not teaching & set(answering)
+    assert all((~hits).sum() <= MISSES and len(hits) == len(pool.inputs) for _, pool, hits in taught)
+    assert max((~hits).sum() for _, _, hits in asked) > MISSES
+
+
 def test_tasks_are_of_different_categories_that_suit_the_playlist(dataset: Dataset):
     tasks = random_tasks(dataset, range(100), 3, 7)
 
@@ -78,15 +91,30 @@ def test_a_ranker_orders_better_than_the_first_stage_and_is_the_same_by_the_same
     assert (first.ndcg, first.first_ndcg) == (second.ndcg, second.first_ndcg)
 
 
-def test_a_ranker_that_is_not_better_is_left_out(dataset: Dataset, capsys: pytest.CaptureFixture[str]):
-    # With tracks drawn by chance, all that a ranker can learn is wrong.
-    random = np.random.default_rng(0)
-    noise = replace(dataset, tracks=replace(dataset.tracks, rows=random.permutation(dataset.tracks.rows)))
+@pytest.mark.parametrize(
+    ("by", "weight", "ndcg"),
+    [
+        ("votes_ratio", 1, 1.0),  # the first candidate alone has votes, and is the hit
+        ("solve_ratio", 1, None),  # the order of the first stage is not better than itself
+        ("solve_ratio", -1, 1.0),
+        ("votes_ratio", -1, None),
+    ],
+)
+def test_a_ranker_that_is_not_better_is_left_out(
+    by: str, weight: float, ndcg: float | None, capsys: pytest.CaptureFixture[str]
+):
+    inputs = np.zeros((3, len(INPUTS)), np.float32)
+    inputs[:, INPUTS.index("votes_ratio")] = 1, 0, 0
+    inputs[:, INPUTS.index("solve_ratio")] = solve = np.array([1, 2, 3], np.float32)
+    asked = Examples(np.array([0, 3]), inputs, solve, np.array([True, False, False]), np.array([0]))
+    weights = np.zeros((len(INPUTS), 1), np.float32)
+    weights[INPUTS.index(by)] = weight
+    ranker = Ranker(inputs[0] * 0, inputs[0] * 0 + 1, [(weights, np.zeros(1, np.float32))])
 
-    taught = teach(noise, replace(CONFIG, ranker_playlists=60))
+    taught = judge(ranker, asked)
 
-    assert taught is None or taught.ndcg > taught.first_ndcg
-    assert ("no ranker" in capsys.readouterr().err) == (taught is None)
+    assert (taught and taught.ndcg) == ndcg
+    assert ("no ranker, as it is not better" in capsys.readouterr().err) == (taught is None)
 
 
 @pytest.mark.parametrize("n_playlists", [1, 2, 5])
