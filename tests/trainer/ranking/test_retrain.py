@@ -9,7 +9,7 @@ from service.engine import Manifest, Recommender, Store, UnsupportedFormat
 from trainer.cli import main
 
 OPTIONS = ["--factors", "8", "--iterations", "4", "--trees", "4", "--neighbour-recall", "0.5", "--no-baselines"]
-OPTIONS += ["--ranker-playlists", "250", "--tolerance", "0.5"]
+OPTIONS += ["--ranker-playlists", "150", "--tolerance", "0.5"]
 
 
 @pytest.fixture(scope="module")
