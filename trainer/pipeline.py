@@ -101,7 +101,8 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
             given = {"inputs": [str(path) for path in paths], "columns": dict(plan.reading.columns)}
             inputs = given | dataset.understood()
             learned = dataset.select(~held_out)
-            ranker = _ranker(learned, config, start, stopwatch)
+            ranker, taught = _ranker(learned, config, version, start, stopwatch)
+            inputs |= {"ranker": taught}
             fit_and_write(learned, staged, version, config, inputs, start, stopwatch, ranker)
             gate = (config.seed, plan.tolerance, plan.baselines, stopwatch)
             outcome = judge(staged, published, dataset, held_out, *gate)
@@ -251,16 +252,18 @@ def _current(store: Store) -> Iterator[Recommender | None]:
         yield recommender
 
 
-def _ranker(learned: Dataset, config: TrainingConfig, start: Artifacts | None, stopwatch: Stopwatch) -> Ranker | None:
-    """Return the ranker of the version to start from, or one that is taught on *learned*; None for none."""
+def _ranker(
+    learned: Dataset, config: TrainingConfig, version: str, start: Artifacts | None, stopwatch: Stopwatch
+) -> tuple[Ranker | None, dict[str, Any] | None]:
+    """Return the ranker of the version to start from, or one that is taught on *learned*, and the facts on it."""
     if not config.ranker_playlists:
-        return None
+        return None, None
     if start is not None and start.stages is not None:
         say(f"the ranker stays that of {start.manifest.version}")
-        return start.stages.ranker
+        return start.stages.ranker, start.manifest.training.get("ranker")
     with stopwatch.step("ranker"):
         taught = teach(learned, config)
-    return None if taught is None else taught.ranker
+    return (None, None) if taught is None else (taught.ranker, {"version": version, **asdict(taught.judgement)})
 
 
 def _refit(

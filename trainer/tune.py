@@ -27,6 +27,7 @@ from trainer.evaluation.split import split
 from trainer.evaluation.tasks import Task
 from trainer.fitting.fit import fit_and_write
 from trainer.progress import quiet, say
+from trainer.ranking.teach import teach
 from trainer.timing import Stopwatch
 
 # The index of neighbours has no influence on the scores.
@@ -45,6 +46,9 @@ OF_TRACKS: dict[str, BaseDistribution] = {
 }
 OF_ARTISTS: dict[str, BaseDistribution] = {"factors": CategoricalDistribution((32, 48, 64, 96, 128, 192))}
 OF_COUNTS: dict[str, BaseDistribution] = {"weighting": CategoricalDistribution(WEIGHTINGS)}
+
+# A trial teaches a ranker only if one of these is searched for: the others are found sooner by the first stage alone.
+OF_RANKER = frozenset(("ranker_playlists", "kept_playlists", "postings", "nearest"))
 
 
 @dataclass(frozen=True)
@@ -90,13 +94,15 @@ def tune(
     """
     rest, _ = split(dataset, config.seed)
     learned, tasks = split(rest, config.seed)
-    search = _Search(learned, tasks, config, "ndcg_at_10" if dataset.listening else "ndcg")
     space = _grid_space(config, grid) if grid else _space(dataset, fixed)
+    search = _Search(
+        learned, tasks, config, "ndcg_at_10" if dataset.listening else "ndcg", bool(space.keys() & OF_RANKER)
+    )
     found = _open(study, _study_name(dataset, search, space, grid), space, grid, config)
     done = len(_completed(found))
     say(
         f"{search.measure} on {len(tasks):,} held-out playlists, {len(learned):,} to learn from; {study} holds "
-        f"{done} trials; searching {', '.join(space)}"
+        f"{done} trials; searching {', '.join(space)}, {'ranked' if search.ranked else 'by the first stage alone'}"
     )
     started = time.monotonic()
     while not _ended(found, grid, budget, started):
@@ -112,12 +118,13 @@ def tune(
 
 @dataclass(frozen=True)
 class _Search:
-    """The data and the measure of all trials."""
+    """The data and the measure of all trials, and whether each teaches a ranker."""
 
     learned: Dataset
     tasks: Sequence[Task]
     config: TrainingConfig
     measure: str
+    ranked: bool
 
     def config_of(self, params: Mapping[str, Any]) -> TrainingConfig:
         return self.config.changed(params)
@@ -125,7 +132,9 @@ class _Search:
     def measured(self, config: TrainingConfig) -> float:
         with tempfile.TemporaryDirectory(prefix="segue-tune-") as directory, quiet():
             cheap = config.changed(CHEAP_INDEX)
-            fit_and_write(self.learned, Path(directory), "trial", cheap, {}, None, Stopwatch())
+            taught = teach(self.learned, cheap) if self.ranked else None
+            ranker = taught.ranker if taught else None
+            fit_and_write(self.learned, Path(directory), "trial", cheap, {}, None, Stopwatch(), ranker)
             with closing(Recommender.open(Path(directory))) as recommender:
                 answers = ask(Segue(recommender), self.tasks, "asking")
         scores = score(self.tasks, answers, self.learned.vocabulary.artists_by_track(), 1)

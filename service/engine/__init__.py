@@ -31,7 +31,7 @@ from service.engine.features import (
 from service.engine.files import write_array, write_text
 from service.engine.foldin import fold_in, gram_matrix
 from service.engine.ids import bare_id
-from service.engine.inputs import INPUTS
+from service.engine.inputs import INPUTS, INPUTS_OF_CANDIDATES
 from service.engine.items import KINDS, Artist, CountedArtist, Item, Kind, ScoredArtist, ScoredItem, ScoredTrack, Track
 from service.engine.manifest import FORMAT_VERSION, Manifest, Shape
 from service.engine.playlists import Sample
@@ -46,6 +46,7 @@ from service.engine.writing import ItemTable, Model, amend_version, write_versio
 __all__ = [
     "FORMAT_VERSION",
     "INPUTS",
+    "INPUTS_OF_CANDIDATES",
     "KINDS",
     "WEIGHTINGS",
     "Artifacts",

@@ -26,7 +26,7 @@ REFERENCE = 50
 # The highest cosine is taken over this many seeds, those of the lowest rows.
 COMPARED_SEEDS = 100
 
-OF_CANDIDATES = (
+INPUTS_OF_CANDIDATES = (
     "solve_ratio",  # score of the solve, relative to the 50th of the candidates
     "solve_rank",  # log of the place by that score
     "solve_cosine",
@@ -45,7 +45,7 @@ OF_CANDIDATES = (
     "artist_named",  # 1 if the playlist names the artist
     "artist_votes",  # percent of all votes that are for the artist
 )
-OF_PLAYLISTS = (
+INPUTS_OF_PLAYLISTS = (
     "seeds",  # log of the number of known seeds
     "known_share",  # share of seeds that are known
     "titled",  # 1 if it has a title
@@ -57,7 +57,7 @@ OF_PLAYLISTS = (
     "solve_50th",
     "nearest",  # similarity of the first neighbour
 )
-INPUTS = OF_CANDIDATES + OF_PLAYLISTS
+INPUTS = INPUTS_OF_CANDIDATES + INPUTS_OF_PLAYLISTS
 
 
 @dataclass(frozen=True)

@@ -135,3 +135,17 @@ def test_an_output_that_cannot_be_written_is_named_before_the_search(
     said = capsys.readouterr().err
     assert "tuned.toml" in said
     assert "trial" not in said
+
+
+def test_a_number_of_the_ranker_is_searched_for_with_a_ranker(
+    small_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    ranked = ["--ranker-playlists", "150", "--factors", "8", "--iterations", "4"]
+
+    assert run(small_world, tmp_path, *ranked, "--grid", "nearest=1,100") == 0
+
+    told = capsys.readouterr()
+    assert "searching nearest, ranked" in told.err
+    one, hundred = sorted((row[2], row[1]) for row in rows(told.out))
+    assert (one[0], hundred[0]) == ("1", "100")
+    assert one[1] != hundred[1]  # the first stage alone knows no neighbours

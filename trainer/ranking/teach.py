@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
@@ -13,13 +12,10 @@ from service.engine import Pool, Ranker, damp, standardize
 from trainer.config import TrainingConfig
 from trainer.dataset import Dataset
 from trainer.dataset.dataset import Bools
-from trainer.evaluation import metrics
-from trainer.evaluation.answers import ANSWER_ITEMS
 from trainer.evaluation.tasks import Task
 from trainer.progress import progress, say
 from trainer.ranking.examples import Examples, gather
-
-Floats = NDArray[np.float32]
+from trainer.ranking.judgement import Judgement, judge
 
 # Of every so many playlists, one does not teach: it is asked afterwards.
 ASKED_OF = 10
@@ -38,19 +34,10 @@ STEPS, EPOCHS_LEAST, EPOCHS_MOST = 4000, 4, 20
 
 @dataclass(frozen=True)
 class Taught:
-    """
-    A ranker and its NDCG, beside that of the first stage, on playlists that did not teach it.
-
-    Attributes:
-        ranker: the ranker.
-        ndcg, first_ndcg: means over the tasks.
-        n_tasks: their number.
-    """
+    """A ranker, and how well it orders the candidates of playlists that did not teach it."""
 
     ranker: Ranker
-    ndcg: float
-    first_ndcg: float
-    n_tasks: int
+    judgement: Judgement
 
 
 def teach(dataset: Dataset, config: TrainingConfig) -> Taught | None:
@@ -70,18 +57,14 @@ def teach(dataset: Dataset, config: TrainingConfig) -> Taught | None:
     if taught.hits.sum() < LEAST_HITS or len(checked) < LEAST_ASKED:
         say("no ranker: there are too few playlists to learn from; answers are ordered by the first stage")
         return None
-    return judge(_fit(taught, config), checked)
+    return check(fit_ranker(taught, config), checked, config.seed)
 
 
-def judge(ranker: Ranker, checked: Examples) -> Taught | None:
-    """Return *ranker* with its NDCG on tasks that did not teach it; None if it is not better than the first stage."""
-    ndcg, first_ndcg = (_ndcg(checked, scores) for scores in (ranker.score(checked.inputs), checked.solve))
-    result = f"NDCG {ndcg:.4f} on {len(checked):,} tasks, {first_ndcg:.4f} by the first stage"
-    if ndcg <= first_ndcg:
-        say(f"no ranker, as it is not better than the first stage: {result}")
-        return None
-    say(f"ranker: {result}")
-    return Taught(ranker, ndcg, first_ndcg, len(checked))
+def check(ranker: Ranker, asked: Examples, seed: int) -> Taught | None:
+    """Return *ranker* with the judgement on it by the tasks of *asked*; None if the first stage is as good."""
+    judged = judge(ranker, asked, seed)
+    say(f"ranker: {judged}" if judged.better else f"no ranker, as it is not better than the first stage: {judged}")
+    return Taught(ranker, judged) if judged.better else None
 
 
 def set_aside(
@@ -101,7 +84,8 @@ def set_aside(
         yield task, Pool(pool.rows[kept], pool.solve[kept], pool.inputs[kept]), hits[kept]
 
 
-def _fit(taught: Examples, config: TrainingConfig) -> Ranker:
+def fit_ranker(taught: Examples, config: TrainingConfig) -> Ranker:
+    """Fit a ranker to the examples of *taught*."""
     damped = damp(taught.inputs)
     mean, deviation = damped.mean(axis=0), np.maximum(damped.std(axis=0), np.float32(1e-6))
     del damped
@@ -119,13 +103,3 @@ def _fit(taught: Examples, config: TrainingConfig) -> Ranker:
     return Ranker(
         mean, deviation, [(weights.astype(np.float32), biases.astype(np.float32)) for weights, biases in layers]
     )
-
-
-def _ndcg(examples: Examples, scores: Floats) -> float:
-    """Return the mean NDCG of the candidates in the order of *scores*, relative to the best order of them."""
-    found = []
-    for start, stop in zip(examples.offsets[:-1], examples.offsets[1:], strict=True):
-        order = np.argsort(-scores[start:stop], kind="stable")[:ANSWER_ITEMS]
-        hits: NDArray[np.int64] = np.flatnonzero(examples.hits[start:stop])
-        found.append(metrics.ndcg([str(place) for place in order], [str(place) for place in hits]) if len(hits) else 0)
-    return float(np.mean(found))

@@ -19,19 +19,20 @@ from trainer.report.formats import (
     text,
 )
 
-OURS, PUBLISHED = "segue", "published"
+OURS, FIRST_STAGE, PUBLISHED = "segue", "first stage", "published"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 
 # After Okabe and Ito, for every kind of colour vision, in tones with contrast to white and to black.
 COLOURS = {
     OURS: "#1f83d6",
+    FIRST_STAGE: "#8a63d2",
     PUBLISHED: "#858c97",
     "popularity": "#c98a00",
     "plain ALS": "#009e73",
     "playlist kNN": "#cc79a7",
     "item cosine": "#d55e00",
 }
-MORE_COLOURS = ("#8a63d2", "#8c6d46", "#3aa6b9")
+MORE_COLOURS = ("#8c6d46", "#3aa6b9", "#7d8a2e")
 
 # Shapes distinguish the two versions without colours; ours fits inside the ring of the published one.
 MARKS: dict[str, dict[str, Any]] = {

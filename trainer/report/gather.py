@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,7 @@ def gather(
         losses=manifest.training["losses"],
         quality={name: scores.table() for name, scores in outcome.scores.items()},
         comparison=_comparison(verdict),
+        ranker=_ranker(manifest),
         neighbours=_track_neighbours(recommender) + _artist_neighbours(recommender),
         recall={kind: _recall(recommender, kind) for kind in _indexed(recommender)},
         efforts={kind: recommender.artifacts.candidates[kind].effort for kind in _indexed(recommender)},
@@ -186,6 +187,13 @@ def _recall(recommender: Recommender, kind: Kind) -> list[tuple[int, float, floa
             times.append(1000 * (time.perf_counter() - started))
         found.append((effort, recall, float(np.median(times))))
     return found
+
+
+def _ranker(manifest: Manifest) -> dict[str, Any] | None:
+    taught: Mapping[str, Any] | None = manifest.training.get("ranker")
+    if taught is None:
+        return None
+    return {**taught, "importance": {name.replace("_", " "): lost for name, lost in taught["importance"].items()}}
 
 
 def _warm_start(manifest: Manifest) -> dict[str, Any] | None:

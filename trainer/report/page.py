@@ -12,7 +12,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from trainer.report import charts, formats
-from trainer.report.charts import OURS, PUBLISHED
+from trainer.report.charts import FIRST_STAGE, OURS, PUBLISHED
 from trainer.report.formats import finite, measure_name, measure_value
 
 ALL = "all"
@@ -45,6 +45,7 @@ class Report:
         quality: the value of each measure, by recommender and by category or 'all'.
         comparison: with the published version: its name 'against', the number of 'playlists', the 'overlap' of the
             first k answers as a share, by k, and the relative 'changes' (change, low, high), by measure.
+        ranker: the `Judgement` on the ranker, and the 'version' that it was taught for.
         neighbours: the kind and the name of a seed, and the names and cosines of its nearest neighbours.
         recall: points of effort, recall and ms a search, by index.
         efforts: the search effort in use, by index.
@@ -69,6 +70,7 @@ class Report:
     losses: Sequence[float] = ()
     quality: charts.Quality = field(default_factory=dict)
     comparison: Mapping[str, Any] | None = None
+    ranker: Mapping[str, Any] | None = None
     neighbours: Sequence[tuple[str, str, Sequence[tuple[str, float]]]] = ()
     recall: Mapping[str, Sequence[tuple[int, float, float]]] = field(default_factory=dict)
     efforts: Mapping[str, int] = field(default_factory=dict)
@@ -104,7 +106,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
-    names = ("text", "measure_name", "count", "cosine", "percent", "plain", "duration", "mib", "moment")
+    names = ("text", "measure_name", "count", "cosine", "decimal", "percent", "plain", "duration", "mib", "moment")
     environment.filters |= {name: getattr(formats, name) for name in names}
     environment.globals |= {"charts": charts, "bars": _bars, "key_figures": _key_figures, "overall": _overall}
     return environment
@@ -132,7 +134,7 @@ def _key_figures(report: Report) -> list[tuple[str, str, str]]:
 def _over_baselines(measure: str, report: Report) -> str:
     """Compare our value of *measure* with that of the best baseline; '' if there is none."""
     values = {name: finite(table.get(ALL, {}).get(measure), 0) for name, table in report.quality.items()}
-    baselines = [name for name in values if name not in (OURS, PUBLISHED)]
+    baselines = [name for name in values if name not in (OURS, FIRST_STAGE, PUBLISHED)]
     best = max(baselines, key=lambda name: values[name], default=OURS)
     if best == OURS or not values[best]:
         return ""

@@ -41,6 +41,13 @@ FULL = replace(
         "overlap": {10: 0.71, 500: 0.61},
         "changes": {"ndcg": (0.001, -0.008, 0.01), "r_precision": (-0.002, -0.013, 0.009)},
     },
+    ranker={
+        "version": "yesterday's",
+        "ndcg": 0.41,
+        "first_ndcg": 0.38,
+        "tasks": 98,
+        "importance": {"solve rank": 0.2, "titled": -0.001},
+    },
     neighbours=[("track", "Creep", [("Karma Police", 0.91), ("Hurt", 0.8)])],
     recall={"tracks": [(500, 0.8, 0.1), (1000, 0.975, 0.3)], "artists": [(100, 0.99, 0.05)]},
     efforts={"tracks": 1000},
@@ -98,6 +105,7 @@ def test_a_full_report_has_every_section_and_chart():
 
     assert page.headings() == [
         "quality",
+        "the-ranker",
         "against-the-published-version",
         "neighbours",
         "the-input",
@@ -116,6 +124,21 @@ def test_a_full_report_has_every_section_and_chart():
         "chart-recall-0",
         "chart-recall-1",
     ]
+
+
+def test_the_ranker_is_told_with_the_importance_of_its_inputs():
+    text = " ".join(Page(render(FULL)).text.split())
+
+    assert "98 playlists that did not teach it, taught for yesterday's" in text.replace("listeners", "playlists")
+    assert "ranked.4100 first stage.3800" in text
+    assert "solve rank20.0 % titled\N{MINUS SIGN}0.1 %" in text
+
+
+def test_the_first_stage_is_no_baseline():
+    quality = {"segue": {"all": MEASURED}, "first stage": {"all": {**MEASURED, "ndcg": 0.24}}}
+
+    assert "against first stage" not in Page(render(replace(FULL, quality=quality))).text
+    assert "against item kNN" in Page(render(replace(FULL, quality={**quality, "item kNN": {"all": WORSE}}))).text
 
 
 def test_the_input_is_told_with_all_that_was_not_used():
@@ -138,6 +161,7 @@ def test_a_bare_report_says_that_nothing_was_measured_and_leaves_the_rest_out():
 @pytest.mark.parametrize(
     ("part", "section"),
     [
+        ("ranker", "the-ranker"),
         ("comparison", "against-the-published-version"),
         ("neighbours", "neighbours"),
         ("losses", "the-fit"),
@@ -264,6 +288,7 @@ def hostile(text: str) -> Report:
         losses=[1.0],
         quality={name: dict.fromkeys(("all", "title", text), row) for name in ("segue", text)},
         comparison={"against": text, "playlists": 1, "overlap": {text: 0.5}, "changes": {text: (0.1, 0.0, 0.2)}},
+        ranker={"version": text, "ndcg": 0.4, "first_ndcg": 0.3, "tasks": 1, "importance": {text: 0.1}},
         neighbours=[(text, text, [(text, 0.5)])],
         recall={text: [(1, 0.5, 0.5)]},
         efforts={text: 1},
@@ -382,6 +407,7 @@ def test_what_is_no_number_is_no_part_of_a_chart(bad: float):
         quality={name: {**table, "5": dict.fromkeys(MEASURED, bad)} for name, table in FULL.quality.items()}
         | {"plain ALS": {"all": dict.fromkeys(MEASURED, bad)}},
         comparison={"against": "x", "playlists": 1, "overlap": {10: bad}, "changes": {"ndcg": (bad, bad, bad)}},
+        ranker={"version": "x", "ndcg": bad, "first_ndcg": bad, "tasks": 1, "importance": {"titled": bad}},
         neighbours=[("track", "x", [("y", bad)])],
         recall={"tracks": [(1, bad, 1.0), (2, 0.5, bad), (3, 0.5, 1.0)]},
         steps=[("fit", bad, bad)],

@@ -1,0 +1,78 @@
+"""Judges a ranker beside its first stage, on playlists that did not teach it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine import INPUTS, INPUTS_OF_CANDIDATES, Ranker
+from trainer.evaluation import metrics
+from trainer.evaluation.answers import ANSWER_ITEMS
+from trainer.ranking.examples import Examples
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """
+    The quality of a ranker on the candidates of tasks that did not teach it.
+
+    Attributes:
+        ndcg, first_ndcg: means over the tasks, of the ranker and of the first stage.
+        tasks: their number.
+        importance: by input, the part of `ndcg` that is lost if it is shuffled; the largest first.
+    """
+
+    ndcg: float
+    first_ndcg: float
+    tasks: int
+    importance: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def better(self) -> bool:
+        """Whether the ranker orders better than the first stage."""
+        return self.ndcg > self.first_ndcg
+
+    def __str__(self) -> str:
+        return f"NDCG {self.ndcg:.4f} on {self.tasks:,} tasks, {self.first_ndcg:.4f} by the first stage"
+
+
+def judge(ranker: Ranker, asked: Examples, seed: int) -> Judgement:
+    """
+    Judge *ranker* on the tasks of *asked*.
+
+    The importance of an input is that by permutation (Breiman, Random Forests, 2001): its values are shuffled among
+    the candidates of each task, or, if it describes the playlist, exchanged between tasks.
+    """
+    ndcg = mean_ndcg(asked, ranker.score(asked.inputs))
+    judged = Judgement(ndcg, mean_ndcg(asked, asked.solve), len(asked))
+    if not judged.better:
+        return judged
+    random = np.random.default_rng(seed)
+    lost = {name: 1 - mean_ndcg(asked, ranker.score(_shuffled(asked, name, random))) / ndcg for name in INPUTS}
+    return replace(judged, importance=dict(sorted(lost.items(), key=lambda item: -item[1])))
+
+
+def mean_ndcg(asked: Examples, scores: Floats) -> float:
+    """Return the mean NDCG of the candidates in the order of *scores*, relative to the best order of them."""
+    found = []
+    for start, stop in zip(asked.offsets[:-1], asked.offsets[1:], strict=True):
+        order = np.argsort(-scores[start:stop], kind="stable")[:ANSWER_ITEMS]
+        hits: NDArray[np.int64] = np.flatnonzero(asked.hits[start:stop])
+        found.append(metrics.ndcg([str(place) for place in order], [str(place) for place in hits]) if len(hits) else 0)
+    return float(np.mean(found))
+
+
+def _shuffled(asked: Examples, name: str, random: np.random.Generator) -> Floats:
+    """Return the inputs of *asked* with that called *name* shuffled."""
+    inputs, column = asked.inputs.copy(), INPUTS.index(name)
+    lengths = np.diff(asked.offsets)
+    if name in INPUTS_OF_CANDIDATES:
+        keys = random.random(len(inputs)) + np.repeat(np.arange(len(asked)), lengths)
+        inputs[:, column] = inputs[np.argsort(keys), column]
+    else:
+        firsts = inputs[np.minimum(asked.offsets[:-1], len(inputs) - 1), column]
+        inputs[:, column] = np.repeat(random.permutation(firsts), lengths)
+    return inputs
