@@ -55,7 +55,7 @@ def test_the_curl_of_the_readme_returns_ten_named_tracks(demo: None):
     answer = json.loads(subprocess.check_output(command[1], shell=True))
 
     print(json.dumps(answer, indent=1)[:2000])
-    assert answer["strategy"] == "fold-in"
+    assert answer["strategy"] == "ranked"
     assert len(answer["tracks"]) == 10
     assert all(track["name"] and track["artist"]["name"] for track in answer["tracks"])
 

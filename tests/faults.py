@@ -34,12 +34,13 @@ from trainer.synthetic.playlists import synthesize
 from trainer.timing import Stopwatch
 
 # Little is asked of the indexes, so that writing is writing and not mostly their calibration.
-TINY = ["--factors", "8", "--iterations", "2", "--trees", "4", "--neighbour-recall", "0.1"]
+TINY = ["--factors", "8", "--iterations", "2", "--trees", "4", "--neighbour-recall", "0.1", "--ranker-playlists", "0"]
 FORCE = "--force"  # the gate has too few playlists here to judge by
 # Each round is one command, killed several times in each of its steps. What a round publishes in the end is what the
 # next begins from: nothing at first; then a version that has seen nothing held out, which is begun from; then a
 # refitted one, which is not.
-ROUNDS = (["--no-holdout"], [], ["--refit"], ["--cold", "--refit"], [])
+RANKED = ["--ranker-playlists", "150"]
+ROUNDS = (["--no-holdout"], [], ["--refit"], ["--cold", "--refit", *RANKED], [])
 KILLS_PER_STEP = 2
 LONG_STEPS = {"writing": 4, "refit writing": 4, "report": 3, "publishing": 3}
 LEAST_KILLS = 100
@@ -289,12 +290,14 @@ def kills_of(step: str) -> int:
 
 def measure(world: World) -> Child:
     """An unkilled run of all steps, into a store of its own."""
-    return World(world.data, Store(world.said.with_name("measured")), world.said).succeed("train", "--refit")
+    return World(world.data, Store(world.said.with_name("measured")), world.said).succeed("train", "--refit", *RANKED)
 
 
 def step_is_of(step: str, options: Sequence[str]) -> bool:
     if "--no-holdout" in options and step in ("evaluating", "baselines"):
         return False
+    if step == "ranker":
+        return RANKED[0] in options
     return "--refit" in options or not step.startswith("refit")
 
 

@@ -71,7 +71,7 @@ class TrainingConfig:
     neighbours: int = Field(default=20, ge=1, le=500, description="neighbours for measuring the index recall")
     neighbour_recall: float = Field(default=0.97, ge=0, le=1, description="recall that the index search must reach")
     ranker_playlists: int = Field(
-        default=0, ge=0, le=1_000_000, description="playlists that the ranker learns from; 0 for no ranker"
+        default=5000, ge=0, le=1_000_000, description="playlists that the ranker learns from; 0 for no ranker"
     )
     kept_playlists: int = Field(
         default=100_000, ge=1, le=100_000_000, description="playlists that are kept as neighbours for the ranker"
@@ -103,7 +103,7 @@ HELP = {
     name: str(number["description"]) for name, number in TypeAdapter(TrainingConfig).json_schema()["properties"].items()
 }
 
-SMALL = TrainingConfig(factors=64, trees=20)
+SMALL = TrainingConfig(factors=64, trees=20, ranker_playlists=1000)
 FULL = TrainingConfig()
 LISTENING = TrainingConfig(alpha=5.0, regularization=100.0)
 PROFILES = {"small": SMALL, "full": FULL, "listening": LISTENING}

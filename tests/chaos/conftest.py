@@ -37,7 +37,7 @@ def bases(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     found = []
     for seed in (1, 2, 3):
         models = tmp_path_factory.mktemp("chaos-base") / "models"
-        config = TrainingConfig(factors=32, iterations=3, trees=10, seed=seed)
+        config = TrainingConfig(factors=32, iterations=3, trees=10, seed=seed, ranker_playlists=500)
         train([data], models, Configs.always(config), Plan(hold_out=False))
         found.append(Store(models).current())
     return found

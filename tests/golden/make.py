@@ -27,7 +27,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         world = Path(temporary, "world")
         synthesize(world, 60, seed=0)
-        config = TrainingConfig(factors=8, iterations=5, trees=3)
+        config = TrainingConfig(factors=8, iterations=5, trees=3, ranker_playlists=0)
         fit_and_write(build_dataset(read([world])), directory / "model", "golden", config, {}, None, Stopwatch())
     recommender = Recommender.open(directory / "model")
     seeds = [track.id for track in recommender.popular("tracks", 3)]

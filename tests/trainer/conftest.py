@@ -11,7 +11,7 @@ from trainer.config import Configs, TrainingConfig
 from trainer.pipeline import Plan, train
 from trainer.synthetic.playlists import synthesize
 
-SMALL = TrainingConfig(factors=8, iterations=4, trees=4, neighbour_recall=0.5)
+SMALL = TrainingConfig(factors=8, iterations=4, trees=4, neighbour_recall=0.5, ranker_playlists=0)
 
 
 @pytest.fixture(scope="session")

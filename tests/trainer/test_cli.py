@@ -17,7 +17,7 @@ from trainer.dataset import build_dataset, playlist_hash
 from trainer.evaluation.split import hold_out
 from trainer.sources import read
 
-TINY = ["--factors", "8", "--iterations", "2", "--trees", "4", "--neighbour-recall", "0.5"]
+TINY = ["--factors", "8", "--iterations", "2", "--trees", "4", "--neighbour-recall", "0.5", "--ranker-playlists", "0"]
 ROOT = Path(__file__).parents[2]
 LOWEST = min(range(999), key=lambda pid: playlist_hash(str(pid)))
 

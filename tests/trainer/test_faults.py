@@ -22,7 +22,7 @@ from trainer.cli import main
 
 ROOT = Path(__file__).parents[2]
 OLDER = Path(__file__).parents[1] / "golden" / "v1" / "model" / "manifest.json"
-TINY = ["--factors", "4", "--iterations", "2", "--trees", "4", "--no-baselines"]
+TINY = ["--factors", "4", "--iterations", "2", "--trees", "4", "--no-baselines", "--ranker-playlists", "0"]
 NOBODY = 65534
 LEAVES_WITHIN_S = 2
 

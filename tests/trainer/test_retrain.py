@@ -18,7 +18,7 @@ from trainer.fitting.provenance import trained_hashes
 from trainer.sources import read
 from trainer.synthetic.playlists import synthesize
 
-QUICK = ["--trees", "4", "--neighbour-recall", "0.5"]
+QUICK = ["--trees", "4", "--neighbour-recall", "0.5", "--ranker-playlists", "0"]
 TINY = ["--factors", "8", "--iterations", "4", "--tolerance", "0.1", *QUICK]
 QUIET = "--no-baselines"
 

@@ -32,7 +32,7 @@ class Judgement:
 
     @property
     def better(self) -> bool:
-        """Whether the ranker orders better than the first stage."""
+        """True if the ranker orders better than the first stage."""
         return self.ndcg > self.first_ndcg
 
     def __str__(self) -> str:
