@@ -1,5 +1,5 @@
 """
-Wall time and peak memory of `train` as the data grow.
+Wall time and peak memory of `train`, and the time of an answer, as the data grow.
 
     python benchmarks/bench_growth.py [--playlists 10000 30000 100000]
 
@@ -12,16 +12,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
+from bench_ranker import times
 from machine import describe_machine
 
-from service.engine import Manifest, Store
+from service.engine import Recommender, Store
 from trainer.synthetic.playlists import synthesize
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Wall time and peak memory of train as the data grow.")
+    parser = argparse.ArgumentParser(description="train and answers as the data grow.")
     parser.add_argument("--playlists", type=int, nargs="+", default=[10_000, 30_000, 100_000])
     sizes = parser.parse_args().playlists
     print(describe_machine())
@@ -31,10 +33,12 @@ def main() -> None:
             world, models = Path(directory, "world"), Path(directory, "models")
             synthesize(world, size, seed=0)
             wall_s, peak_mib = measured([sys.executable, "-m", "trainer", "train", str(world), "--models", str(models)])
-            manifest = Manifest.read(Store(models).current())
+            with closing(Recommender.open(Store(models).current())) as opened:
+                manifest, parts = opened.manifest, times(opened)
             model_mib = sum(file["bytes"] for file in manifest.files.values()) >> 20
             counts = f"{size:>12,}{manifest.shape.tracks:>12,}{manifest.data['entries']:>14,}"
-            print(f"{counts}{wall_s:>10.0f}{peak_mib:>10,}{model_mib:>11,}", flush=True)
+            print(f"{counts}{wall_s:>10.0f}{peak_mib:>10,}{model_mib:>11,}")
+            print("            " + ", ".join(f"{part} {ms:.2f} ms" for part, ms in parts.items()), flush=True)
 
 
 def measured(command: list[str]) -> tuple[float, int]:

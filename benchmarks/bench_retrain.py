@@ -1,7 +1,7 @@
 """
-Retraining on real data: what a warm start saves, what the gate lets through, and how long a rollback takes.
+Retraining on real data: the time that a warm start saves, the verdicts of the gate, and the time of a rollback.
 
-    python benchmarks/bench_retrain.py DATA [--part warm|gate]
+    python benchmarks/bench_retrain.py DATA [--part warm|gate] [--before 0.909]
 
 DATA: the Million Playlist Dataset, or a part of it, as a zip or a directory of slices. Ten minutes or so on the sample.
 """
@@ -22,7 +22,7 @@ import httpx
 import numpy as np
 from machine import describe_machine
 
-from service.engine import Artifacts, Recommender, Store
+from service.engine import Artifacts, Ranker, Recommender, Store
 from trainer.cli import main as trainer
 from trainer.config import FULL
 from trainer.dataset import Dataset, build_dataset, playlist_hash
@@ -32,6 +32,7 @@ from trainer.evaluation.split import HELD_OUT_MOST_SHARE, split
 from trainer.evaluation.tasks import Task
 from trainer.fitting.fit import fit_and_write
 from trainer.progress import quiet
+from trainer.ranking.teach import teach
 from trainer.sources import SourcePlaylist, read
 from trainer.timing import Stopwatch
 
@@ -39,37 +40,55 @@ SEEDS = 10
 PORT = 18123
 
 
-def warm_start(data: Path, root: Path) -> None:
-    """A model of ten elevenths of the playlists, then of all of them: from nothing, and from the first."""
+def warm_start(data: Path, root: Path, share: float) -> None:
+    """Train on a *share* of the playlists, then on all: from nothing or the first, with its ranker or a new one."""
     learned, tasks = split(build_dataset(read([data])), FULL.seed)
     places = np.array([playlist_hash(f"{id_} again") / 2**64 for id_ in learned.playlist_ids])
-    before = learned.select(places < 10 / 11)
+    before = learned.select(places < share)
     print(f"{len(before):,} playlists, then {len(learned):,}; {len(tasks):,} others to continue")
-    fit(before, root / "before", None)
+    kept, _ = taught(before)
+    new, seconds = taught(learned)
+    print(f"  teaching a ranker on all: {seconds:.0f} s", flush=True)
+    fit(before, root / "before", None, None)
     found = {}
-    for name, begin in (("cold", None), ("warm", root / "before")):
-        seconds = fit(learned, root / name, begin)
-        found[name] = (ndcg(root / name, learned, tasks), seconds)
-        print(f"  {name}: NDCG {found[name][0]:.4f}, fitting {seconds:.1f} s")
-    (cold, cold_s), (warm, warm_s) = found["cold"], found["warm"]
+    for name, begin, ranker in (
+        ("cold, ranker taught", None, new),
+        ("warm, ranker taught", root / "before", new),
+        ("warm, ranker kept", root / "before", kept),
+    ):
+        seconds = fit(learned, root / name, begin, ranker)
+        measured = [ndcg(root / name, learned, tasks, rank) for rank in (True, False)]
+        found[name] = (measured[0], seconds)
+        print(f"  {name}: NDCG {measured[0]:.4f}, first stage {measured[1]:.4f}, fitting {seconds:.1f} s", flush=True)
+    (cold, cold_s), (warm, warm_s), (old, _) = found.values()
     print(f"  warm by cold: NDCG {warm / cold:.4f}, fitting time {warm_s / cold_s:.3f}")
+    print(f"  kept by taught: NDCG {old / warm:.4f}")
 
 
-def fit(dataset: Dataset, directory: Path, begin: Path | None) -> float:
-    """Fit and write a version; returns how long the fitting took."""
+def taught(dataset: Dataset) -> tuple[Ranker, float]:
+    """Return a ranker that was taught on *dataset*, and the seconds that this took."""
+    started = time.monotonic()
+    with quiet():
+        found = teach(dataset, FULL)
+    assert found is not None
+    return found.ranker, time.monotonic() - started
+
+
+def fit(dataset: Dataset, directory: Path, begin: Path | None, ranker: Ranker | None) -> float:
+    """Fit and write a version, and return the seconds of the fit."""
     directory.mkdir()
     steps, opened = Stopwatch(), None if begin is None else Artifacts.open(begin)
     with quiet():
-        fit_and_write(dataset, directory, directory.name, replace(FULL, trees=1), {}, opened, steps)
+        fit_and_write(dataset, directory, directory.name, replace(FULL, trees=1), {}, opened, steps, ranker)
     if opened is not None:
         opened.close()
     return next(step.seconds for step in steps.done if step.name == "fitting")
 
 
-def ndcg(directory: Path, learned: Dataset, tasks: list[Task]) -> float:
+def ndcg(directory: Path, learned: Dataset, tasks: list[Task], rank: bool) -> float:
     recommender = Recommender.open(directory)
     with quiet():
-        answers = ask(Segue(recommender), tasks, "asking")
+        answers = ask(Segue(recommender, rank), tasks, "asking")
     recommender.close()
     return float(score(tasks, answers, learned.vocabulary.artists_by_track(), 1).values["ndcg"].mean())
 
@@ -150,12 +169,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--part", choices=("warm", "gate"))
+    parser.add_argument("--before", type=float, default=10 / 11, help="share of the playlists of the first model")
     options = parser.parse_args()
     print(describe_machine())
     with tempfile.TemporaryDirectory(prefix="segue-bench-") as temporary:
-        for name, part in (("warm", warm_start), ("gate", gate)):
-            if options.part in (None, name):
-                part(options.data, Path(temporary))
+        if options.part != "gate":
+            warm_start(options.data, Path(temporary), options.before)
+        if options.part != "warm":
+            gate(options.data, Path(temporary))
 
 
 if __name__ == "__main__":

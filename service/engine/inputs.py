@@ -26,6 +26,9 @@ REFERENCE = 50
 # The highest cosine is taken over this many seeds, those of the lowest rows.
 COMPARED_SEEDS = 100
 
+# The strongest seeds, those with the most plays: a cosine with one of them tells more than one with any other.
+STRONGEST_SEEDS = 5
+
 INPUTS_OF_CANDIDATES = (
     "solve_ratio",  # score of the solve, relative to the 50th of the candidates
     "solve_rank",  # log of the place by that score
@@ -38,6 +41,7 @@ INPUTS_OF_CANDIDATES = (
     "length",  # of the ranking vector
     "cosine_mean",  # mean over the seeds
     "cosine_most",
+    "cosine_strongest",  # the highest over the strongest seeds
     "artist_popularity",
     "share_of_artist",  # popularity, relative to the artist's
     "artist_seeds",  # log of the number of seeds by the artist
@@ -88,6 +92,7 @@ class Query:
     Attributes:
         x: float32, shape (n_factors,). Its vector.
         seeds: rows of its known items.
+        strengths: float32, shape (n_seeds,). Their strengths.
         artists: rows of the artists that it names beside them.
         n_unknown: number of seeds that are not known.
         n_terms: number of the known terms of its title.
@@ -96,6 +101,7 @@ class Query:
 
     x: Floats
     seeds: Sequence[int]
+    strengths: Floats
     artists: Sequence[int]
     n_unknown: int
     n_terms: int
@@ -120,7 +126,8 @@ def describe(query: Query, rows: Rows, solve: Floats, votes: Votes, facts: ItemF
     sums = _sums_of(rows, votes)
     popularity = np.maximum(facts.popularity.take(rows), 1)
     lengths = facts.ranking.norms.take(rows)
-    seeds = np.sort(np.asarray(query.seeds, np.int64))
+    order = np.argsort(query.seeds)
+    seeds, strengths = np.asarray(query.seeds, np.int64)[order], query.strengths[order]
     of_seeds = np.log(np.maximum(facts.popularity[seeds], 1)).mean() if len(seeds) else 0.0
     reference, length = reference_of(solve), np.linalg.norm(query.x)
     n_seeds, n_artists = len(seeds), len(np.unique(facts.artists[seeds]))
@@ -134,7 +141,7 @@ def describe(query: Query, rows: Rows, solve: Floats, votes: Votes, facts: ItemF
         np.log(popularity),
         np.log(popularity) - of_seeds if n_seeds else 0.0,
         lengths,
-        *_cosines(facts.vectors, rows, seeds),
+        *_cosines(facts.vectors, rows, seeds, strengths),
         *_of_artists(query, seeds, rows, sums, facts),
         np.log1p(n_seeds),
         n_seeds / max(n_seeds + query.n_unknown, 1),
@@ -178,12 +185,14 @@ def _log_ranks(scores: Floats, rows: Rows) -> Floats:
     return np.log1p(ranks)
 
 
-def _cosines(vectors: Floats, rows: Rows, seeds: Rows) -> tuple[Floats | float, Floats | float]:
-    """Return the mean and the highest cosine of each of *rows* with the *seeds*."""
+def _cosines(vectors: Floats, rows: Rows, seeds: Rows, strengths: Floats) -> Sequence[Floats | float]:
+    """Return the mean and the highest cosine of each of *rows* with the *seeds*, and that with the strongest ones."""
     if not len(seeds):
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     candidates, compared = unit(vectors.take(rows, axis=0)), unit(vectors[seeds])
-    return candidates @ compared.mean(axis=0), (candidates @ compared[:COMPARED_SEEDS].T).max(axis=1)
+    cosines = candidates @ compared[:COMPARED_SEEDS].T
+    strongest = np.argsort(-strengths[:COMPARED_SEEDS], kind="stable")[:STRONGEST_SEEDS]
+    return candidates @ compared.mean(axis=0), cosines.max(axis=1), cosines[:, strongest].max(axis=1)
 
 
 def _of_artists(query: Query, seeds: Rows, rows: Rows, sums: Floats, facts: ItemFacts) -> tuple[NDArray[Any], ...]:

@@ -24,25 +24,27 @@ class Stages:
 
     Attributes:
         kind: the kind of the candidates.
+        first: the first of their columns among the features.
         pooling: the choice of candidates.
         ranker: the ranker; None in a version that one learns from.
     """
 
     kind: Kind
+    first: int
     pooling: Pooling
     ranker: Ranker | None
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]], shape: Shape, n_neighbours: int) -> Self:
         """Return the stages of a version with these *arrays*, by the names of their files."""
-        kind = shape.kind
+        kind, rows = shape.kind, shape.rows(shape.kind)
         names = ("heads", "tails", "norms", "tail_norms")
         ranking = RankingVectors(*(arrays[f"{kind}_{name}"] for name in names))
         popularity, of_artists = arrays[f"{kind}_popularity"], arrays["artists_popularity"]
         artists = arrays["track_artists"] if kind == "tracks" else np.full(shape.artists, -1, np.int32)
-        facts = ItemFacts(arrays["vectors"][shape.rows(kind)], ranking, popularity, artists, of_artists)
+        facts = ItemFacts(arrays["vectors"][rows], ranking, popularity, artists, of_artists)
         pooling = Pooling(facts, Playlists.open(arrays), n_neighbours)
-        return cls(kind, pooling, Ranker.open(arrays) if shape.ranker_units else None)
+        return cls(kind, rows.start, pooling, Ranker.open(arrays) if shape.ranker_units else None)
 
     def pool(
         self,
@@ -64,7 +66,15 @@ class Stages:
         """
         unknown, titled, n_terms = seeds.unknown, bool(seeds.terms) or seeds.unknown.title, len(seeds.terms)
         if self.kind == "tracks":
-            query = Query(x, seeds.tracks, seeds.artists, len(unknown.tracks), n_terms, titled)
+            rows, artists, n_unknown = seeds.tracks, seeds.artists, len(unknown.tracks)
         else:
-            query = Query(x, seeds.artists, (), len(unknown.artists), n_terms, titled)
+            rows, artists, n_unknown = seeds.artists, [], len(unknown.artists)
+        query = Query(x, rows, self._strengths(rows, features), artists, n_unknown, n_terms, titled)
         return self.pooling.pool(query, features, barred, blocked, k)
+
+    def _strengths(self, rows: Sequence[int], features: tuple[NDArray[np.int32], Floats]) -> Floats:
+        """Return the strength of each item of *rows* among *features*, whose columns ascend; 0 for a missing one."""
+        wanted = np.asarray(rows, np.int64) + self.first
+        columns, strengths = np.append(features[0], -1), np.append(features[1], np.float32(0))
+        places = features[0].searchsorted(wanted)
+        return np.where(columns[places] == wanted, strengths[places], np.float32(0))

@@ -1,10 +1,11 @@
 """Listening histories from end to end: read, trained on, continued, evaluated."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from service.engine import Manifest, Options, Playlist, Plays, Recommender, Store
+from service.engine import INPUTS, Manifest, Options, Playlist, Plays, Recommender, Store, unit
 from trainer.cli import main
 from trainer.config import LISTENING, Configs
 from trainer.dataset import Dataset, build_dataset
@@ -123,3 +124,19 @@ def test_the_files_of_a_challenge_are_of_playlists_alone(
 ):
     assert main(["evaluate", str(plays), "--out", str(tmp_path)]) == 1
     assert "these data are listening histories" in capsys.readouterr().err
+
+
+def test_the_artists_that_are_played_most_are_compared_apart(store: Path):
+    with closing(Recommender.open(Store(store).current())) as recommender:
+        artists = recommender.popular("artists", 8)
+        plays = [100, 1, 200, 2, 300, 400, 3, 500]
+        playlist = Playlist(artists=[Plays(artist.id, count) for artist, count in zip(artists, plays, strict=True)])
+        (pool,) = recommender.pools([playlist])
+        vectors = unit(recommender.artifacts.vectors[recommender.manifest.shape.rows("artists")])
+        seeds, _ = recommender.artifacts.catalogue.rows("artists", [artist.id for artist in artists])
+
+    assert pool is not None
+    cosines = vectors[pool.rows] @ vectors[seeds].T
+    found = pool.inputs[:, INPUTS.index("cosine_strongest")]
+    assert found == pytest.approx(cosines[:, [0, 2, 4, 5, 7]].max(axis=1), abs=1e-5)
+    assert found != pytest.approx(cosines.max(axis=1), abs=1e-5)

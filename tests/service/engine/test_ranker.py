@@ -41,12 +41,13 @@ def described(
     seeds: list[int], rows: list[int], votes: Votes, by: list[int], **of_query: object
 ) -> dict[str, list[float]]:
     """Return the inputs by name, for items that lie on the axes of their space; item i has the popularity i + 1."""
-    vectors = np.eye(4, dtype=np.float32)
+    vectors = np.eye(len(by), dtype=np.float32)
     facts = ItemFacts(
-        vectors, RankingVectors.split(vectors), np.arange(1, 5, dtype=np.int32), np.array(by, np.int32),
+        vectors, RankingVectors.split(vectors), np.arange(1, len(by) + 1, dtype=np.int32), np.array(by, np.int32),
         np.array([10, 20], np.int32),
     )  # fmt: skip
-    query = Query(**{"x": np.ones(4, np.float32), "seeds": seeds, "artists": (), "n_unknown": 0, "n_terms": 0,
+    query = Query(**{"x": np.ones(len(by), np.float32), "seeds": seeds,
+                     "strengths": np.ones(len(seeds), np.float32), "artists": (), "n_unknown": 0, "n_terms": 0,
                      "titled": False, **of_query})  # fmt: skip
     solve = np.array(rows, np.float32) + 1
     inputs = describe(query, np.array(rows), solve, votes, facts)
@@ -96,7 +97,16 @@ def test_cosines_are_with_the_seeds():
     inputs = described([0, 2], [2, 3], NO_VOTES, [-1] * 4)
 
     assert inputs["cosine_mean"] == pytest.approx([0.5, 0])
-    assert inputs["cosine_most"] == pytest.approx([1, 0])
+    assert inputs["cosine_most"] == inputs["cosine_strongest"] == pytest.approx([1, 0])
+
+
+def test_the_strongest_seeds_are_compared_apart():
+    seeds, strengths = [5, 3, 4, 2, 1, 0], np.array([2, 3, 1, 4, 5, 6], np.float32)  # the weakest is 4
+
+    inputs = described(seeds, [4, 5], NO_VOTES, [-1] * 6, strengths=strengths)
+
+    assert inputs["cosine_most"] == [1, 1]
+    assert inputs["cosine_strongest"] == [0, 1]
 
 
 def test_a_playlist_of_a_title_alone_is_described():

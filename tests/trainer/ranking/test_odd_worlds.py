@@ -1,0 +1,68 @@
+"""Worlds that are small or bare: each trains and answers, with a ranker or without one, and the run says which."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from service.engine import Options, Playlist, Recommender, Store
+from trainer.cli import main
+
+OPTIONS = ["--factors", "4", "--iterations", "2", "--trees", "1", "--neighbour-recall", "0", "--no-holdout"]
+
+
+def train(rows: list[tuple[str, str, str]], place: Path) -> Recommender:
+    """Train on *rows* of a playlist, its title and a track."""
+    table = place / "playlists.csv"
+    table.write_text("playlist,title,track\n" + "".join(f"{','.join(row)}\n" for row in rows))
+    assert main(["train", str(table), "--models", str(place / "models"), *OPTIONS]) == 0
+    return Recommender.open(Store(place / "models").current())
+
+
+def test_a_catalogue_of_three_tracks_has_a_ranker_that_answers_with_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    # The title names both tracks of a playlist, in an order that the popularity does not tell.
+    pairs = [("morning", "a", "b"), ("evening", "b", "c"), ("night", "a", "c")]
+    rows = [
+        (f"{number}", title, track)
+        for number in range(1500)
+        for title, *tracks in [pairs[number % 3]]
+        for track in tracks
+    ]
+    with closing(train(rows, tmp_path)) as recommender:
+        asked = [Playlist(title="night"), Playlist(["a"]), Playlist(["a", "b", "c"], title="night"), Playlist(["d"])]
+        answers = recommender.recommend(asked, Options(10))
+
+    assert ("no ranker" in capsys.readouterr().err) == (not recommender.manifest.parts)
+    assert [sorted(item.id for item in answer.found) for answer in answers] == [
+        ["a", "b", "c"], ["b", "c"], [], ["a", "b", "c"],
+    ]  # fmt: skip
+    assert answers[0].found[-1].id == "b"
+
+
+@pytest.mark.parametrize("n_playlists", [1, 3])
+def test_a_few_playlists_are_answered_without_a_ranker(
+    n_playlists: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    rows = [(f"{playlist}", "mine", f"t{track}") for playlist in range(n_playlists) for track in range(10)]
+    with closing(train(rows, tmp_path)) as recommender:
+        (answer,) = recommender.recommend([Playlist(["t1"])], Options(5))
+
+    assert "no ranker: there are too few playlists to learn from" in capsys.readouterr().err
+    assert (answer.strategy, len(answer.found)) == ("fold-in", 5)
+
+
+def test_a_thousand_seeds_and_unknown_ones_are_ranked(tmp_path: Path):
+    rows = [
+        (f"{playlist}", f"mood {playlist % 7}", f"t{(playlist * 37 + track * (1 + playlist % 7)) % 1200}")
+        for playlist in range(400)
+        for track in range(30)
+    ]
+    with closing(train(rows, tmp_path)) as recommender:
+        asked = [Playlist([f"t{row}" for row in range(1000)]), Playlist(["t1", "nowhere"], title="mood 1")]
+        answers = recommender.recommend(asked, Options(100, rank=True))
+
+    assert recommender.manifest.parts == ["playlists", "ranker"]
+    assert [(answer.strategy, len(answer.found)) for answer in answers] == [("ranked", 100)] * 2
+    assert not {item.id for item in answers[0].found} & set(asked[0].tracks)
