@@ -34,7 +34,8 @@ class Shape:
         tracks, artists, words, grams, factors: their numbers.
         playlists, playlist_items, postings: the number of kept playlists, of their items, and of the places in which
             their features are noted; 0 if none are kept.
-        ranker_units: the units of each hidden layer of the ranker; none without it.
+        ranker_networks: the number of networks of the ranker; 0 without it.
+        ranker_units: the units of each hidden layer of a network.
     """
 
     tracks: int
@@ -45,6 +46,7 @@ class Shape:
     playlists: int = 0
     playlist_items: int = 0
     postings: int = 0
+    ranker_networks: int = 0
     ranker_units: Sequence[int] = ()
 
     @property
@@ -73,7 +75,7 @@ class Shape:
             shapes |= {f"{kind}_heads": (n, n_head), f"{kind}_tails": (n, self.factors - n_head)}
             shapes |= {f"{kind}_{name}": (n,) for name in ("norms", "tail_norms", "popular", "popular_ranks")}
         shapes |= self._of_playlists() if self.playlists else {}
-        return shapes | (ranker_shapes(self.ranker_units) if self.ranker_units else {})
+        return shapes | (ranker_shapes(self.ranker_networks, self.ranker_units) if self.ranker_networks else {})
 
     def _of_playlists(self) -> dict[str, tuple[int, ...]]:
         return {

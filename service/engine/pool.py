@@ -109,7 +109,10 @@ class Pooling:
 
 
 def _are_allowed(rows: Rows, barred: Sequence[int], blocked: Mask | None) -> Mask:
-    allowed: Mask = ~np.isin(rows, barred)
+    """Return whether each of *rows*, which ascend, may be in an answer."""
+    allowed = np.ones(len(rows), bool)
+    starts, stops = (rows.searchsorted(barred, side) for side in ("left", "right"))
+    allowed[starts[stops > starts]] = False  # `np.isin` takes ten times as long
     return allowed if blocked is None else allowed & ~blocked[rows]
 
 

@@ -1,4 +1,4 @@
-"""The ranker: a small network that scores the candidates of a playlist by their inputs."""
+"""The ranker: small networks that score the candidates of a playlist by their inputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,12 @@ MOST_DEVIATIONS = 5.0
 @dataclass(frozen=True)
 class Ranker:
     """
-    A network of layers with rectified linear units, and one output.
+    Networks of layers with rectified linear units, and one output each. Their mean errs less than any of them.
 
     Attributes:
         mean, deviation: float32, shape (n_inputs,). Of the inputs by `damp`, over the playlists that it learned from.
-        layers: weights, float32, shape (n_in, n_out), and biases, shape (n_out,), of each layer.
+        layers: weights, float32, shape (n_networks, n_in, n_out), and biases, shape (n_networks, 1, n_out), of each
+            layer.
     """
 
     mean: Floats
@@ -40,7 +41,12 @@ class Ranker:
     @property
     def units(self) -> list[int]:
         """The units of each hidden layer."""
-        return [len(biases) for _, biases in self.layers[:-1]]
+        return [biases.shape[2] for _, biases in self.layers[:-1]]
+
+    @property
+    def networks(self) -> int:
+        """The number of networks."""
+        return len(self.layers[0][0])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by the names of their files."""
@@ -63,16 +69,16 @@ class Ranker:
         *hidden, (weights, biases) = self.layers
         for hidden_weights, hidden_biases in hidden:
             values = np.maximum(values @ hidden_weights + hidden_biases, 0)
-        return np.asarray((values @ weights + biases)[:, 0], np.float32)
+        return np.asarray((values @ weights + biases)[..., 0].mean(axis=0), np.float32)
 
 
-def ranker_shapes(units: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """Return the name and shape of each array of a ranker with hidden layers of so many *units*."""
+def ranker_shapes(networks: int, units: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of each array of a ranker of so many *networks* with hidden layers of *units*."""
     sizes = [len(INPUTS), *units, 1]
     shapes: dict[str, tuple[int, ...]] = {name: (len(INPUTS),) for name in ("ranker_mean", "ranker_deviation")}
     for place in range(len(sizes) - 1):
-        shapes |= {f"ranker_weights_{place}": (sizes[place], sizes[place + 1])}
-        shapes |= {f"ranker_biases_{place}": (sizes[place + 1],)}
+        shapes |= {f"ranker_weights_{place}": (networks, sizes[place], sizes[place + 1])}
+        shapes |= {f"ranker_biases_{place}": (networks, 1, sizes[place + 1])}
     return shapes
 
 

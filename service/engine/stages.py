@@ -44,7 +44,7 @@ class Stages:
         artists = arrays["track_artists"] if kind == "tracks" else np.full(shape.artists, -1, np.int32)
         facts = ItemFacts(arrays["vectors"][rows], ranking, popularity, artists, of_artists)
         pooling = Pooling(facts, Playlists.open(arrays), n_neighbours)
-        return cls(kind, rows.start, pooling, Ranker.open(arrays) if shape.ranker_units else None)
+        return cls(kind, rows.start, pooling, Ranker.open(arrays) if shape.ranker_networks else None)
 
     def pool(
         self,

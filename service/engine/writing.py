@@ -182,6 +182,7 @@ def _shape(model: Model, arrays: Mapping[str, NDArray[Any]]) -> Shape:
         playlists=len(model.sample.items),
         playlist_items=len(arrays["playlists_items"]),
         postings=len(arrays["playlists_rows"]),
+        ranker_networks=model.ranker.networks if model.ranker else 0,
         ranker_units=model.ranker.units if model.ranker else (),
     )
 

@@ -1,10 +1,11 @@
 """Teaches the ranker, and leaves it out if it orders worse than the first stage."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
@@ -17,6 +18,8 @@ from trainer.progress import progress, say
 from trainer.ranking.examples import Examples, gather
 from trainer.ranking.judgement import Judgement, judge
 
+Floats = NDArray[np.float32]
+
 # Of every so many playlists, one does not teach: it is asked afterwards.
 ASKED_OF = 10
 
@@ -26,7 +29,7 @@ MISSES = 200
 # Fewer hits or playlists than that teach nothing.
 LEAST_HITS, LEAST_ASKED = 1000, 10
 
-UNITS, BATCH_ROWS, RATE, PENALTY = (64, 32), 2048, 0.002, 1e-4
+NETWORKS, UNITS, BATCH_ROWS, RATE, PENALTY = 3, (64, 32), 2048, 0.002, 1e-4
 
 # Steps of the optimiser that a fit takes at least, within these numbers of passes over the examples.
 STEPS, EPOCHS_LEAST, EPOCHS_MOST = 4000, 4, 20
@@ -85,21 +88,30 @@ def set_aside(
 
 
 def fit_ranker(taught: Examples, config: TrainingConfig) -> Ranker:
-    """Fit a ranker to the examples of *taught*."""
+    """Fit the networks of a ranker to the examples of *taught*, each from its own random numbers."""
     damped = damp(taught.inputs)
     mean, deviation = damped.mean(axis=0), np.maximum(damped.std(axis=0), np.float32(1e-6))
     del damped
     values = standardize(taught.inputs, mean, deviation)
-    network = MLPClassifier(
-        UNITS, batch_size=min(BATCH_ROWS, len(values)), learning_rate_init=RATE, alpha=PENALTY, random_state=config.seed
-    )
     epochs = min(max(STEPS * BATCH_ROWS // len(values), EPOCHS_LEAST), EPOCHS_MOST)
-    with warnings.catch_warnings(), progress(epochs, "ranker") as bar:
+    with progress(NETWORKS * epochs, "ranker") as bar:
+        networks = [_fit_network(values, taught.hits, epochs, config.seed + n, bar.update) for n in range(NETWORKS)]
+    weights = [np.stack(each).astype(np.float32) for each in zip(*(found.coefs_ for found in networks), strict=True)]
+    biases = [
+        np.stack(each)[:, None].astype(np.float32)
+        for each in zip(*(found.intercepts_ for found in networks), strict=True)
+    ]
+    return Ranker(mean, deviation, list(zip(weights, biases, strict=True)))
+
+
+def _fit_network(values: Floats, hits: Bools, epochs: int, seed: int, done: Callable[[float], object]) -> MLPClassifier:
+    """Fit a network to standardised inputs, and call *done* after each epoch."""
+    network = MLPClassifier(
+        UNITS, batch_size=min(BATCH_ROWS, len(values)), learning_rate_init=RATE, alpha=PENALTY, random_state=seed
+    )
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for _ in range(epochs):
-            network.partial_fit(values, taught.hits, classes=[False, True])
-            bar.update(1)
-    layers = zip(network.coefs_, network.intercepts_, strict=True)
-    return Ranker(
-        mean, deviation, [(weights.astype(np.float32), biases.astype(np.float32)) for weights, biases in layers]
-    )
+            network.partial_fit(values, hits, classes=[False, True])
+            done(1)
+    return network

@@ -15,24 +15,26 @@ def test_damping_keeps_signs_and_order():
     assert damp(np.array([-3, -1, 0, 1, 3], np.float32)) == pytest.approx(np.log([1 / 4, 1 / 2, 1, 2, 4]))
 
 
-def test_a_network_is_what_its_layers_say():
-    first = np.zeros((N, 2), np.float32)
-    first[0] = 1, -1
-    layers = [(first, np.array([0, 0.5], np.float32)), (np.array([[2], [4]], np.float32), np.ones(1, np.float32))]
+def test_a_score_is_the_mean_of_the_networks():
+    weights, biases = np.zeros((2, N, 2), np.float32), np.zeros((2, 1, 2), np.float32)
+    weights[0, 0], biases[0, 0] = (1, -1), (0, 0.5)
+    out = np.array([[[2], [4]], [[0], [0]]], np.float32), np.array([[[1]], [[3]]], np.float32)
+    layers = [(weights, biases), out]
     ranker = Ranker(np.zeros(N, np.float32), np.ones(N, np.float32), layers)
     inputs = np.zeros((3, N), np.float32)
     inputs[:, 0] = np.expm1([2, 0.25, 50])  # damped: 2, .25, and 5, as no input is further from the mean
 
-    assert ranker.score(inputs) == pytest.approx([2 * 2 + 1, 2 * 0.25 + 4 * 0.25 + 1, 2 * 5 + 1])
+    first = np.array([2 * 2 + 1, 2 * 0.25 + 4 * 0.25 + 1, 2 * 5 + 1])
+    assert ranker.score(inputs) == pytest.approx((first + 3) / 2)
 
 
 def test_a_ranker_is_read_as_it_was_written():
     random = np.random.default_rng(0)
-    arrays = {name: random.random(shape, np.float32) for name, shape in ranker_shapes([5, 3]).items()}
+    arrays = {name: random.random(shape, np.float32) for name, shape in ranker_shapes(2, [5, 3]).items()}
 
     ranker = Ranker.open(arrays)
 
-    assert ranker.units == [5, 3]
+    assert (ranker.networks, ranker.units) == (2, [5, 3])
     assert ranker.arrays().keys() == arrays.keys()
     assert all((ranker.arrays()[name] == arrays[name]).all() for name in arrays)
 

@@ -24,11 +24,11 @@ def examples(*tasks: Mapping[str, Sequence[float]]) -> Examples:
 
 def ranker(*units: Mapping[str, float]) -> Ranker:
     """Return a ranker that sums the rectified weighted sums of its *units*; their inputs are in units of log(2)."""
-    weights = np.zeros((len(INPUTS), len(units)), np.float32)
+    weights, out = np.zeros((1, len(INPUTS), len(units)), "f4"), np.ones((1, len(units), 1), "f4")
     for unit, values in enumerate(units):
         for name, weight in values.items():
-            weights[INPUTS.index(name), unit] = weight
-    layers = [(weights, np.zeros(len(units), np.float32)), (np.ones((len(units), 1), np.float32), np.zeros(1, "f4"))]
+            weights[0, INPUTS.index(name), unit] = weight
+    layers = [(weights, np.zeros((1, 1, len(units)), "f4")), (out, np.zeros((1, 1, 1), "f4"))]
     return Ranker(np.zeros(len(INPUTS), "f4"), np.full(len(INPUTS), np.log(2), "f4"), layers)
 
 

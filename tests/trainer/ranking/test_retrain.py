@@ -24,7 +24,7 @@ def test_a_version_names_its_ranker_and_kept_playlists(ranked: Path):
     manifest = Manifest.read(Store(ranked).current())
 
     assert manifest.parts == ["playlists", "ranker"]
-    assert manifest.shape.ranker_units == [64, 32]
+    assert (manifest.shape.ranker_networks, manifest.shape.ranker_units) == (3, [64, 32])
     assert manifest.shape.playlists == manifest.data["playlists"] > 300
 
 
