@@ -189,10 +189,12 @@ def _cosines(vectors: Floats, rows: Rows, seeds: Rows, strengths: Floats) -> Seq
     """Return the mean and the highest cosine of each of *rows* with the *seeds*, and that with the strongest ones."""
     if not len(seeds):
         return 0.0, 0.0, 0.0
-    candidates, compared = unit(vectors.take(rows, axis=0)), unit(vectors[seeds])
-    cosines = candidates @ compared[:COMPARED_SEEDS].T
+    candidates, compared = vectors.take(rows, axis=0), unit(vectors[seeds])
+    lengths = np.maximum(np.sqrt(np.vecdot(candidates, candidates)), np.float32(1e-9))
+    products = candidates @ compared[:COMPARED_SEEDS].T
     strongest = np.argsort(-strengths[:COMPARED_SEEDS], kind="stable")[:STRONGEST_SEEDS]
-    return candidates @ compared.mean(axis=0), cosines.max(axis=1), cosines[:, strongest].max(axis=1)
+    found = candidates @ compared.mean(axis=0), products.max(axis=1), products[:, strongest].max(axis=1)
+    return [products / lengths for products in found]
 
 
 def _of_artists(query: Query, seeds: Rows, rows: Rows, sums: Floats, facts: ItemFacts) -> tuple[NDArray[Any], ...]:
