@@ -16,7 +16,7 @@ from service.engine.inputs import INPUTS, Floats, ItemFacts, Query, Rows, descri
 from service.engine.playlists import Playlists, Votes
 
 # Items with the most votes whose scores by the solve are computed, and the candidates that are kept of them.
-SCORED, POOLED = 2000, 1000
+SCORED, POOLED = 2500, 1200
 
 # The weight of the votes beside the solve in that choice.
 VOTES_WEIGHT = 0.4
