@@ -97,6 +97,10 @@ class TrainingConfig:
             allowed = first["msg"].replace("Input", "it")
             raise BadConfig(f"{first['loc'][0]} is {first['input']!r}; {allowed}") from error
 
+    def without_indexes(self) -> Self:
+        """Return a copy for a version that is asked for no neighbours: its indexes take next to no time."""
+        return replace(self, trees=1, neighbour_recall=0.0)
+
 
 # The description of each number, by name.
 HELP = {

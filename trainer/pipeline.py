@@ -332,7 +332,7 @@ def _answers(learned: Dataset, tasks: Sequence[Task], config: TrainingConfig) ->
     with tempfile.TemporaryDirectory(prefix="segue-evaluate-") as directory:
         taught = teach(learned, config)
         ranker = taught.ranker if taught else None
-        fit_and_write(learned, Path(directory), "evaluated", config, {}, None, Stopwatch(), ranker)
+        fit_and_write(learned, Path(directory), "evaluated", config.without_indexes(), {}, None, Stopwatch(), ranker)
         with closing(Recommender.open(Path(directory))) as recommender:
             yield "segue", ask(Segue(recommender), tasks, "segue")
             if ranker is not None:

@@ -30,9 +30,6 @@ from trainer.progress import quiet, say
 from trainer.ranking.teach import teach
 from trainer.timing import Stopwatch
 
-# The index of neighbours has no influence on the scores.
-CHEAP_INDEX: dict[str, Any] = {"trees": 1, "neighbour_recall": 0.0}
-
 OF_ALL: dict[str, BaseDistribution] = {
     "alpha": FloatDistribution(0.3, 100, log=True),
     "regularization": FloatDistribution(0.001, 500, log=True),
@@ -131,7 +128,7 @@ class _Search:
 
     def measured(self, config: TrainingConfig) -> float:
         with tempfile.TemporaryDirectory(prefix="segue-tune-") as directory, quiet():
-            cheap = config.changed(CHEAP_INDEX)
+            cheap = config.without_indexes()
             taught = teach(self.learned, cheap) if self.ranked else None
             ranker = taught.ranker if taught else None
             fit_and_write(self.learned, Path(directory), "trial", cheap, {}, None, Stopwatch(), ranker)

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -92,9 +92,10 @@ def _ask(
 ) -> Iterator[tuple[Task, Pool, Bools]]:
     """Fit a first stage on *learned*, and yield those of *tasks* of which it knows something."""
     say(f"ranker, first stage {name}")
-    quick = replace(config, trees=1, neighbour_recall=0.0)  # nobody asks its indexes
     with tempfile.TemporaryDirectory(prefix="segue-ranker-") as directory:
-        fit_and_write(learned, Path(directory), "first-stage", quick, {}, None, Stopwatch(), keep=True)
+        fit_and_write(
+            learned, Path(directory), "first-stage", config.without_indexes(), {}, None, Stopwatch(), keep=True
+        )
         with closing(Recommender.open(Path(directory))) as recommender, progress(len(tasks), "candidates") as bar:
             for start in range(0, len(tasks), BATCH):
                 batch = tasks[start : start + BATCH]
