@@ -78,6 +78,9 @@ class TrainingConfig:
     )
     postings: int = Field(default=500, ge=1, le=1_000_000, description="kept playlists of each track, artist and term")
     nearest: int = Field(default=100, ge=1, le=10_000, description="neighbours that vote for candidates of the ranker")
+    title_axes: int = Field(
+        default=64, ge=0, le=512, description="length of the vectors of titles by meaning; 0 to compare words alone"
+    )
     seed: int = Field(default=42, ge=0, le=2**31 - 1, description="seed of all random numbers")
 
     def changed(self, numbers: Mapping[str, Any]) -> Self:

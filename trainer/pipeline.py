@@ -21,6 +21,7 @@ from service.engine import (
     Store,
     StoreChanged,
     amend_version,
+    installed_encoder,
     write_text,
 )
 from trainer.challenge import read_challenge, write_challenge, write_submission
@@ -35,7 +36,7 @@ from trainer.evaluation.scores import Evaluation, score
 from trainer.evaluation.split import hold_out, split
 from trainer.evaluation.tasks import Task
 from trainer.evaluation.verdict import Quality, Verdict, quality_to_keep
-from trainer.fitting.fit import fit_and_write
+from trainer.fitting.fit import compares_titles, fit_and_write
 from trainer.progress import say
 from trainer.ranking.teach import teach
 from trainer.report.gather import gather, unserved
@@ -258,12 +259,24 @@ def _ranker(
     """Return the ranker of the version to start from, or one that is taught on *learned*, and the facts on it."""
     if not config.ranker_playlists:
         return None, None
-    if start is not None and start.stages is not None:
+    _say_titles(learned, config)
+    # A ranker that has not seen the inputs of titles would make nothing of them.
+    needs_titles = compares_titles(learned, config)
+    if start is not None and start.stages is not None and (start.stages.pooling.titles or not needs_titles):
         say(f"the ranker stays that of {start.manifest.version}")
         return start.stages.ranker, start.manifest.training.get("ranker")
     with stopwatch.step("ranker"):
         taught = teach(learned, config)
     return (None, None) if taught is None else (taught.ranker, {"version": version, **asdict(taught.judgement)})
+
+
+def _say_titles(learned: Dataset, config: TrainingConfig) -> None:
+    if not config.ranker_playlists or not config.title_axes:
+        return
+    if compares_titles(learned, config):
+        say(f"titles are compared by their meaning, by {installed_encoder()}")
+    elif installed_encoder() is None:
+        say("titles are compared by their words alone; install segue[titles] to compare them by their meaning")
 
 
 def _refit(
@@ -330,6 +343,7 @@ def _publish(store: Store, staged: Path, published: Recommender | None, verdict:
 def _answers(learned: Dataset, tasks: Sequence[Task], config: TrainingConfig) -> Iterator[tuple[str, list[list[str]]]]:
     """Yield the name and the answers of Segue and of each baseline; only one recommender is in memory at a time."""
     with tempfile.TemporaryDirectory(prefix="segue-evaluate-") as directory:
+        _say_titles(learned, config)
         taught = teach(learned, config)
         ranker = taught.ranker if taught else None
         fit_and_write(learned, Path(directory), "evaluated", config.without_indexes(), {}, None, Stopwatch(), ranker)

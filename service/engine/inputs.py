@@ -36,6 +36,8 @@ INPUTS_OF_CANDIDATES = (
     "votes_ratio",  # sum of the votes, relative to the 50th
     "votes_rank",
     "votes_lift",  # sum of the votes by the square root of the popularity
+    "titles_ratio",  # sum of the votes by like titles, relative to the 50th
+    "titles_rank",
     "popularity",  # log of the number of playlists
     "popularity_gap",  # the same, less the mean of the seeds
     "length",  # of the ranking vector
@@ -60,6 +62,7 @@ INPUTS_OF_PLAYLISTS = (
     "solve_first",  # first score of the solve, relative to the 50th
     "solve_50th",
     "nearest",  # similarity of the first neighbour
+    "nearest_title",  # similarity of the most similar title
 )
 INPUTS = INPUTS_OF_CANDIDATES + INPUTS_OF_PLAYLISTS
 
@@ -97,6 +100,7 @@ class Query:
         n_unknown: number of seeds that are not known.
         n_terms: number of the known terms of its title.
         titled: whether it has a title.
+        title: the title, normalised.
     """
 
     x: Floats
@@ -106,9 +110,10 @@ class Query:
     n_unknown: int
     n_terms: int
     titled: bool
+    title: str = ""
 
 
-def describe(query: Query, rows: Rows, solve: Floats, votes: Votes, facts: ItemFacts) -> Floats:
+def describe(query: Query, rows: Rows, solve: Floats, votes: Votes, alike: Votes, facts: ItemFacts) -> Floats:
     """
     Return the inputs of the ranker.
 
@@ -117,13 +122,14 @@ def describe(query: Query, rows: Rows, solve: Floats, votes: Votes, facts: ItemF
         rows: int64, shape (n,). The candidates, at least one.
         solve: float32, shape (n,). Their scores by the solve.
         votes: the votes of its neighbours; candidates may have none.
+        alike: the votes of playlists with like titles, likewise.
         facts: facts on all items.
 
     Returns:
         float32, shape (n, n_inputs), in the order of `INPUTS`.
     """
     described = np.empty((len(rows), len(INPUTS)), np.float32)
-    sums = _sums_of(rows, votes)
+    sums, by_title = sums_of(rows, votes), sums_of(rows, alike)
     popularity = np.maximum(facts.popularity.take(rows), 1)
     lengths = facts.ranking.norms.take(rows)
     order = np.argsort(query.seeds)
@@ -138,6 +144,8 @@ def describe(query: Query, rows: Rows, solve: Floats, votes: Votes, facts: ItemF
         relative(sums),
         _log_ranks(sums, rows),
         sums / np.sqrt(popularity),
+        relative(by_title),
+        _log_ranks(by_title, rows) if len(alike.rows) else 0.0,
         np.log(popularity),
         np.log(popularity) - of_seeds if n_seeds else 0.0,
         lengths,
@@ -152,7 +160,7 @@ def describe(query: Query, rows: Rows, solve: Floats, votes: Votes, facts: ItemF
         of_seeds,
         solve.max() / max(reference, 1e-6),
         reference,
-        votes.similarities[0] if len(votes.similarities) else 0.0,
+        *(of.similarities[0] if len(of.similarities) else 0.0 for of in (votes, alike)),
     )
     for column, value in zip(described.T, values, strict=True):
         column[:] = value
@@ -171,7 +179,7 @@ def relative(scores: Floats) -> Floats:
     return scores / np.float32(reference) if reference > 0 else np.zeros_like(scores)
 
 
-def _sums_of(rows: Rows, votes: Votes) -> Floats:
+def sums_of(rows: Rows, votes: Votes) -> Floats:
     """Return the sums of the votes of *rows*, 0 for those without one."""
     if not len(votes.rows):
         return np.zeros(len(rows), np.float32)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from service.engine.encoder import DIMENSIONS
 from service.engine.errors import CorruptModel, NoModel, UnsupportedFormat
 from service.engine.exact import head_length
 from service.engine.features import Weights
@@ -19,8 +20,8 @@ from service.engine.ranker import ranker_shapes
 
 FORMAT_VERSION = 3  # the format that this release writes
 OLDEST_FORMAT = 2  # the oldest format that it reads
-PLAYLISTS, RANKER = "playlists", "ranker"
-PARTS = frozenset((PLAYLISTS, RANKER))  # the optional parts that it knows
+PLAYLISTS, RANKER, TITLES = "playlists", "ranker", "titles"
+PARTS = frozenset((PLAYLISTS, RANKER, TITLES))  # the optional parts that it knows
 MANIFEST = "manifest.json"
 NOT_A_MANIFEST = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -36,6 +37,8 @@ class Shape:
             their features are noted; 0 if none are kept.
         ranker_networks: the number of networks of the ranker; 0 without it.
         ranker_units: the units of each hidden layer of a network.
+        titles, titled, title_axes: the number of the distinct titles that are compared by their meaning, that of the
+            kept playlists with one of them, and the length of their vectors; 0 if none are compared.
     """
 
     tracks: int
@@ -48,6 +51,9 @@ class Shape:
     postings: int = 0
     ranker_networks: int = 0
     ranker_units: Sequence[int] = ()
+    titles: int = 0
+    titled: int = 0
+    title_axes: int = 0
 
     @property
     def kind(self) -> Kind:
@@ -75,6 +81,7 @@ class Shape:
             shapes |= {f"{kind}_heads": (n, n_head), f"{kind}_tails": (n, self.factors - n_head)}
             shapes |= {f"{kind}_{name}": (n,) for name in ("norms", "tail_norms", "popular", "popular_ranks")}
         shapes |= self._of_playlists() if self.playlists else {}
+        shapes |= self._of_titles() if self.titles else {}
         return shapes | (ranker_shapes(self.ranker_networks, self.ranker_units) if self.ranker_networks else {})
 
     def _of_playlists(self) -> dict[str, tuple[int, ...]]:
@@ -87,6 +94,14 @@ class Shape:
             "playlists_rows": (self.postings,),
             "playlists_weights": (self.postings,),
             "playlists_rarity": (self.features,),
+        }
+
+    def _of_titles(self) -> dict[str, tuple[int, ...]]:
+        return {
+            "titles_axes": (DIMENSIONS, self.title_axes),
+            "titles_vectors": (self.titles, self.title_axes),
+            "titles_offsets": (self.titles + 1,),
+            "titles_playlists": (self.titled,),
         }
 
 

@@ -7,7 +7,7 @@ of an answer does not grow with their number. All features keep playlists in the
 two features have as many playlists in common as their size allows (a coordinated, or bottom-k, sample).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -22,6 +22,9 @@ Rows = NDArray[np.int64]
 
 NONE: Floats = np.empty(0, np.float32)
 
+# The powers of the similarity of a neighbour that are its vote: of the features, and of the titles alone.
+BY_FEATURES, BY_TITLES = 2, 4
+
 
 @dataclass(frozen=True)
 class Votes:
@@ -30,13 +33,17 @@ class Votes:
 
     Attributes:
         rows: int64, shape (n_items,), ascending, each once.
-        sums: float32, shape (n_items,). The sum of the squared similarities of the neighbours that have the item.
+        sums: float32, shape (n_items,). The sum of the votes of the neighbours that have the item: powers of their
+            similarities.
         similarities: float32, shape (n_neighbours,). Of all neighbours, falling.
     """
 
     rows: Rows
     sums: Floats
     similarities: Floats
+
+
+NO_VOTES = Votes(np.empty(0, np.int64), NONE, NONE)
 
 
 @dataclass(frozen=True)
@@ -49,12 +56,14 @@ class Sample:
         features: the features of each.
         frequencies: int64, shape (n_features,). The playlists with each feature among all training data.
         n_playlists: the number of these.
+        titles: the title of each, as written; none if nobody compares them by their meaning.
     """
 
     items: Ragged
     features: Features
     frequencies: Rows
     n_playlists: int
+    titles: Sequence[str] = ()
 
     def reordered(self, order: Rows, of_items: slice) -> "Sample":
         """
@@ -138,12 +147,24 @@ class Playlists:
             strengths: float32, shape (n,). Their strengths.
             n_neighbours: number of playlists, at most. They have a feature in common with it.
         """
-        neighbours, similarities = self._nearest(columns, strengths, n_neighbours)
+        return self.count(*self._nearest(columns, strengths, n_neighbours), BY_FEATURES)
+
+    def count(self, neighbours: Rows, similarities: Floats, power: int) -> Votes:
+        """
+        Count the votes of *neighbours* for their items.
+
+        Args:
+            neighbours: int64, shape (n,). Rows of playlists.
+            similarities: float32, shape (n,). Falling.
+            power: the power of a similarity that is a vote.
+        """
         starts = self.item_offsets[neighbours]
         lengths = self.item_offsets[neighbours + 1] - starts
         numbers = np.repeat(np.arange(len(neighbours)), lengths)
         items, firsts, voters = _grouped(self.items[spans(starts, lengths)], numbers)
-        return Votes(items, np.add.reduceat(similarities[voters] ** 2, firsts) if len(items) else NONE, similarities)
+        return Votes(
+            items, np.add.reduceat(similarities[voters] ** power, firsts) if len(items) else NONE, similarities
+        )
 
     def _nearest(self, columns: NDArray[np.int32], strengths: Floats, n_neighbours: int) -> tuple[Rows, Floats]:
         """Return rows of the nearest playlists, at most *n_neighbours*, and their similarities, falling."""

@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.exact import Mask, search_exactly
-from service.engine.inputs import INPUTS, Floats, ItemFacts, Query, Rows, describe, relative
-from service.engine.playlists import Playlists, Votes
+from service.engine.inputs import INPUTS, Floats, ItemFacts, Query, Rows, describe, relative, sums_of
+from service.engine.playlists import BY_TITLES, NO_VOTES, Playlists, Votes
+from service.engine.titles import Titles
 
 # Items with the most votes whose scores by the solve are computed, and the candidates that are kept of them.
 SCORED, POOLED = 2500, 1200
 
-# The weight of the votes beside the solve in that choice.
-VOTES_WEIGHT = 0.4
+# The weight of the votes beside the solve in that choice, and of those by like titles beside the others.
+VOTES_WEIGHT, TITLES_WEIGHT = 0.4, 4.0
 
 # The least size of a pool, and of a search that completes it: the largest number of wanted items.
 LEAST = 500
@@ -50,11 +51,13 @@ class Pooling:
         facts: facts on all items.
         playlists: the kept playlists.
         n_neighbours: the number of neighbours that vote.
+        titles: the titles of the kept playlists; None if they are not compared.
     """
 
     facts: ItemFacts
     playlists: Playlists
     n_neighbours: int
+    titles: Titles | None
 
     def pool(
         self,
@@ -78,33 +81,51 @@ class Pooling:
             k: number of candidates that must be there if the catalogue has them.
         """
         votes = self.playlists.vote(*features, self.n_neighbours)
-        pool = self._described(query, votes, sorted(query.seeds), None, k)
+        alike = self._vote_by_title(query)
+        pool = self._described(query, votes, alike, sorted(query.seeds), None, k)
         left = _are_allowed(pool.rows, barred, blocked)
         if left.all():
             return pool
         if left.sum() < k:
-            return self._described(query, votes, barred, blocked, k)
+            return self._described(query, votes, alike, barred, blocked, k)
         return Pool(pool.rows[left], pool.solve[left], pool.inputs[left])
 
-    def _described(self, query: Query, votes: Votes, barred: Sequence[int], blocked: Mask | None, k: int) -> Pool:
-        rows, solve = self._voted(query, votes, barred, blocked)
-        if len(rows) < max(k, LEAST):
-            found = search_exactly(query.x[None], self.facts.ranking, max(k, LEAST), [barred], blocked)[0]
-            rows = np.union1d(rows, found)
-            solve = self.facts.ranking.score(rows, query.x)
-        inputs = (
-            describe(query, rows, solve, votes, self.facts) if len(rows) else np.empty((0, len(INPUTS)), np.float32)
-        )
-        return Pool(rows, solve, inputs)
+    def _vote_by_title(self, query: Query) -> Votes:
+        """Return the votes of playlists with like titles; beside known items, they are not worth their time."""
+        if self.titles is None or not query.title or query.seeds or query.artists:
+            return NO_VOTES
+        return self.playlists.count(*self.titles.nearest(query.title), BY_TITLES)
 
-    def _voted(self, query: Query, votes: Votes, barred: Sequence[int], blocked: Mask | None) -> tuple[Rows, Floats]:
+    def _described(
+        self, query: Query, votes: Votes, alike: Votes, barred: Sequence[int], blocked: Mask | None, k: int
+    ) -> Pool:
+        rows, solve = self._voted(query, votes, alike, barred, blocked)
+        if len(rows) < max(k, LEAST):
+            rows = np.union1d(rows, self._searched(query, barred, blocked, max(k, LEAST)))
+            solve = self.facts.ranking.score(rows, query.x)
+        if not len(rows):
+            return Pool(rows, solve, np.empty((0, len(INPUTS)), np.float32))
+        return Pool(rows, solve, describe(query, rows, solve, votes, alike, self.facts))
+
+    def _searched(self, query: Query, barred: Sequence[int], blocked: Mask | None, k: int) -> Rows:
+        """Return the *k* best items by the solve; if it knows nothing of the playlist, the most popular ones."""
+        if query.x.any():
+            return search_exactly(query.x[None], self.facts.ranking, k, [barred], blocked)[0]
+        everything = np.arange(len(self.facts.popularity))
+        rows = everything[_are_allowed(everything, barred, blocked)]
+        return rows[_best(np.asarray(self.facts.popularity[rows], np.float32), k)]
+
+    def _voted(
+        self, query: Query, votes: Votes, alike: Votes, barred: Sequence[int], blocked: Mask | None
+    ) -> tuple[Rows, Floats]:
         """Return the best of the items with votes, ascending, and their scores by the solve."""
-        allowed = _are_allowed(votes.rows, barred, blocked)
-        rows, sums = votes.rows[allowed], votes.sums[allowed]
+        rows = np.union1d(votes.rows, alike.rows) if len(alike.rows) else votes.rows
+        rows = rows[_are_allowed(rows, barred, blocked)]
+        sums: Floats = relative(sums_of(rows, votes)) + np.float32(TITLES_WEIGHT) * relative(sums_of(rows, alike))
         most = np.sort(_best(sums, SCORED))
         rows, sums = rows[most], sums[most]
         solve = self.facts.ranking.score(rows, query.x)
-        pooled = np.sort(_best(relative(solve) + np.float32(VOTES_WEIGHT) * relative(sums), POOLED))
+        pooled = np.sort(_best(relative(solve) + np.float32(VOTES_WEIGHT) * sums, POOLED))
         return rows[pooled], solve[pooled]
 
 

@@ -259,9 +259,9 @@ class Recommender:
         kind, seeds = self._stages().kind, [self._find(playlist) for playlist in playlists]
         barred = [self._barred(kind, seed, playlist) for seed, playlist in zip(seeds, playlists, strict=True)]
         features = self.artifacts.space.weigh(seeds)
-        known = features.offsets[1:] > features.offsets[:-1]
+        known = self._known(features, seeds, ranked=True)
         return [
-            self._pool(features, index, seeds[index], barred[index], 1) if known[index] else None
+            self._pool(features, index, seeds[index], barred[index], 1) if index in known else None
             for index in range(len(playlists))
         ]
 
@@ -302,18 +302,28 @@ class Recommender:
         self, kind: Kind, seeds: Sequence[Seeds], barred: Sequence[list[int]], options: Options
     ) -> list[_Ranking]:
         features, allowed = self.artifacts.space.weigh(seeds), self._allowed[kind]
-        known = np.flatnonzero(features.offsets[1:] > features.offsets[:-1]).tolist()
         stages = self.artifacts.stages
-        if options.rank and stages is not None and stages.ranker is not None and stages.kind == kind:
+        ranker = stages.ranker if options.rank and stages is not None and stages.kind == kind else None
+        known = self._known(features, seeds, ranked=ranker is not None)
+        if ranker is not None:
             pools = (self._pool(features, index, seeds[index], barred[index], options.k) for index in known)
-            best = [self._rank_pool(stages.ranker, pool, options.k) for pool in pools]
+            best = [self._rank_pool(ranker, pool, options.k) for pool in pools]
         else:
             best = self._rank_folded(kind, features, known, [barred[index] for index in known], options.k)
         found = dict(zip(known, best, strict=True))
         return [found.get(index) or _rank_popular(allowed, rows, options.k) for index, rows in enumerate(barred)]
 
+    def _known(self, features: Features, seeds: Sequence[Seeds], ranked: bool) -> list[int]:
+        """Return the places of the playlists with a known feature or, if they are *ranked*, with like titles."""
+        known, stages = features.offsets[1:] > features.offsets[:-1], self.artifacts.stages
+        if ranked and stages is not None:
+            known |= np.fromiter(map(stages.understands, seeds), bool, len(seeds))
+        return np.flatnonzero(known).tolist()
+
     def _pool(self, features: Features, index: int, seeds: Seeds, barred: list[int], k: int) -> Pool:
-        stages, x = self._stages(), self._solve(features, index)
+        stages = self._stages()
+        known = features.offsets[index + 1] > features.offsets[index]
+        x = self._solve(features, index) if known else np.zeros(self.manifest.shape.factors, np.float32)
         return stages.pool(x, features[index], seeds, barred, self._allowed[stages.kind].blocked, k)
 
     def _stages(self) -> Stages:

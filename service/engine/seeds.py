@@ -51,6 +51,7 @@ class Seeds:
         terms: rows of the known terms of its title.
         counts: the counts of tracks, artists and terms, in this order; None if each counts 1.
         unknown: the rest.
+        title: its title, normalised.
     """
 
     tracks: list[int]
@@ -58,3 +59,4 @@ class Seeds:
     terms: list[int]
     counts: list[float] | None
     unknown: Unknown
+    title: str = ""

@@ -15,6 +15,7 @@ from service.engine.playlists import Playlists
 from service.engine.pool import Pool, Pooling
 from service.engine.ranker import Ranker
 from service.engine.seeds import Seeds
+from service.engine.titles import Titles
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,27 @@ class Stages:
     ranker: Ranker | None
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]], shape: Shape, n_neighbours: int) -> Self:
-        """Return the stages of a version with these *arrays*, by the names of their files."""
+    def of(cls, arrays: Mapping[str, NDArray[Any]], shape: Shape, n_neighbours: int, titles: Titles | None) -> Self:
+        """
+        Return the stages of a version.
+
+        Args:
+            arrays: its arrays by the names of their files.
+            shape: their sizes.
+            n_neighbours, titles: as `Pooling` has them.
+        """
         kind, rows = shape.kind, shape.rows(shape.kind)
         names = ("heads", "tails", "norms", "tail_norms")
         ranking = RankingVectors(*(arrays[f"{kind}_{name}"] for name in names))
         popularity, of_artists = arrays[f"{kind}_popularity"], arrays["artists_popularity"]
         artists = arrays["track_artists"] if kind == "tracks" else np.full(shape.artists, -1, np.int32)
         facts = ItemFacts(arrays["vectors"][rows], ranking, popularity, artists, of_artists)
-        pooling = Pooling(facts, Playlists.open(arrays), n_neighbours)
+        pooling = Pooling(facts, Playlists.open(arrays), n_neighbours, titles)
         return cls(kind, rows.start, pooling, Ranker.open(arrays) if shape.ranker_networks else None)
+
+    def understands(self, seeds: Seeds) -> bool:
+        """Return whether they know something of a playlist of which no feature is known."""
+        return self.pooling.titles is not None and bool(seeds.title)
 
     def pool(
         self,
@@ -69,7 +81,8 @@ class Stages:
             rows, artists, n_unknown = seeds.tracks, seeds.artists, len(unknown.tracks)
         else:
             rows, artists, n_unknown = seeds.artists, [], len(unknown.artists)
-        query = Query(x, rows, self._strengths(rows, features), artists, n_unknown, n_terms, titled)
+        strengths = self._strengths(rows, features)
+        query = Query(x, rows, strengths, artists, n_unknown, n_terms, titled, seeds.title)
         return self.pooling.pool(query, features, barred, blocked, k)
 
     def _strengths(self, rows: Sequence[int], features: tuple[NDArray[np.int32], Floats]) -> Floats:

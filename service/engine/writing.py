@@ -13,15 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.catalogue import CATALOGUE, write_catalogue
+from service.engine.encoder import installed_encoder
 from service.engine.exact import RankingVectors, leading_axes, ranking_vectors
 from service.engine.files import write_array
 from service.engine.foldin import gram_matrix
 from service.engine.inputs import INPUTS
 from service.engine.items import KINDS, Kind
-from service.engine.manifest import PLAYLISTS, RANKER, Manifest, Shape, describe_files
+from service.engine.manifest import PLAYLISTS, RANKER, TITLES, Manifest, Shape, describe_files
 from service.engine.neighbours import NeighbourIndex
 from service.engine.playlists import Playlists, Sample
 from service.engine.ranker import Ranker
+from service.engine.text import normalize_title
+from service.engine.titles import Titles
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -85,8 +88,13 @@ class Model:
     ranker: Ranker | None = None
 
     @property
+    def titled(self) -> bool:
+        """True if playlists are kept with titles to compare by their meaning."""
+        return self.sample is not None and any(map(normalize_title, self.sample.titles))
+
+    @property
     def shape(self) -> Shape:
-        """The sizes of its arrays, without those of a ranker."""
+        """The sizes of its arrays, without those of the optional parts."""
         tracks, artists = (len(self.items[kind].ids) for kind in KINDS)
         return Shape(tracks, artists, len(self.words), len(self.grams), self.vectors.shape[1])
 
@@ -117,6 +125,8 @@ def write_version(directory: Path, version: str, created_at: str, model: Model) 
     numbers = dict(model.numbers)
     if model.ranker is not None:
         numbers["ranker_inputs"] = INPUTS
+    if model.titled:
+        numbers["title_encoder"] = installed_encoder()
     for kind in KINDS:
         numbers |= _write_index(directory, kind, model)
     manifest = Manifest(
@@ -129,7 +139,9 @@ def write_version(directory: Path, version: str, created_at: str, model: Model) 
         metrics={},
         libraries=model.libraries,
         files=describe_files(directory),
-        parts=[part for part, has in ((PLAYLISTS, model.sample), (RANKER, model.ranker)) if has],
+        parts=[
+            part for part, has in ((PLAYLISTS, model.sample), (RANKER, model.ranker), (TITLES, model.titled)) if has
+        ],
     )
     manifest.write(directory)
     return manifest
@@ -177,6 +189,7 @@ def _in_file_order(model: Model) -> Model:
 def _shape(model: Model, arrays: Mapping[str, NDArray[Any]]) -> Shape:
     if model.sample is None:
         return model.shape
+    titles, axes = arrays["titles_vectors"].shape if model.titled else (0, 0)
     return replace(
         model.shape,
         playlists=len(model.sample.items),
@@ -184,6 +197,9 @@ def _shape(model: Model, arrays: Mapping[str, NDArray[Any]]) -> Shape:
         postings=len(arrays["playlists_rows"]),
         ranker_networks=model.ranker.networks if model.ranker else 0,
         ranker_units=model.ranker.units if model.ranker else (),
+        titles=titles,
+        titled=len(arrays["titles_playlists"]) if titles else 0,
+        title_axes=axes,
     )
 
 
@@ -205,6 +221,7 @@ def _arrays(model: Model) -> dict[str, NDArray[Any]]:
     if model.sample is not None:
         arrays |= {f"{kind}_popularity": model.items[kind].popularity for kind in KINDS}
         arrays |= Playlists.of(model.sample, int(model.numbers["postings"])).arrays()
+        arrays |= Titles.of(model.sample.titles, int(model.numbers["title_axes"])).arrays() if model.titled else {}
     return arrays if model.ranker is None else arrays | model.ranker.arrays()
 
 

@@ -29,15 +29,24 @@ class TrainingMatrix:
     words: Sequence[str]
     grams: Sequence[str]
 
-    def sample(self, items: Ragged, kept: int, seed: int) -> Sample:
-        """Return *kept* random playlists, or all if there are fewer; *items* has the items of each playlist."""
+    def sample(self, items: Ragged, titles: Sequence[str], kept: int, seed: int) -> Sample:
+        """
+        Return random playlists.
+
+        Args:
+            items: the items of each playlist.
+            titles: the title of each playlist, as written; none if they are not to be kept.
+            kept: number of playlists; all if there are fewer.
+            seed: seed of the choice.
+        """
         n_playlists, n_features = self.confidences.shape
         chosen = np.random.default_rng(seed).permutation(n_playlists)[:kept]
         part, alpha = self.confidences[chosen], np.float32(self.space.weights.alpha)
         strengths = (part.data - 1) / alpha if alpha else np.ones_like(part.data)
         features = Features(part.indptr.astype(np.int64), part.indices, strengths)
         frequencies = np.bincount(self.confidences.indices, minlength=n_features)
-        return Sample(items.take(chosen), features, frequencies, n_playlists)
+        kept_titles = [titles[index] for index in chosen.tolist()] if titles else ()
+        return Sample(items.take(chosen), features, frequencies, n_playlists, kept_titles)
 
 
 def training_matrix(dataset: Dataset, weights: Weights, chunk_playlists: int = CHUNK_PLAYLISTS) -> TrainingMatrix:

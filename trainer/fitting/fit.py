@@ -8,7 +8,17 @@ from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
-from service.engine import Artifacts, ItemTable, Manifest, Model, Ranker, Weights, write_version
+from service.engine import (
+    Artifacts,
+    ItemTable,
+    Manifest,
+    Model,
+    Ranker,
+    Weights,
+    installed_encoder,
+    normalize_title,
+    write_version,
+)
 from trainer.config import TrainingConfig
 from trainer.dataset import Dataset
 from trainer.dataset.matrix import TrainingMatrix, training_matrix
@@ -59,13 +69,20 @@ def fit_and_write(
         fit = _fit(matrix, config, warm)
     model = _model(dataset, matrix, fit, numbers, {**training, **_facts(fit, warm)})
     if keep or ranker is not None:
-        sample = matrix.sample(dataset.items, config.kept_playlists, config.seed)
+        titles = dataset.titles if compares_titles(dataset, config) else ()
+        sample = matrix.sample(dataset.items, titles, config.kept_playlists, config.seed)
         model = replace(model, sample=sample, ranker=ranker)
     say("writing vectors, catalogue and indexes")
     with stopwatch.step("writing"):
         write_trained_hashes(directory, dataset, start if warm else None)
         created_at = datetime.now(UTC).isoformat(timespec="seconds")
         return run_interruptibly(lambda: write_version(directory, version, created_at, model))
+
+
+def compares_titles(dataset: Dataset, config: TrainingConfig) -> bool:
+    """Return whether versions compare titles by their meaning: if *config* says so and the encoder is installed."""
+    wanted = config.title_axes > 0 and installed_encoder() is not None
+    return wanted and any(map(normalize_title, dataset.titles))
 
 
 def _fit(matrix: TrainingMatrix, config: TrainingConfig, warm: WarmStart | None) -> Fit:

@@ -5,7 +5,7 @@ import pytest
 
 from service.engine.exact import RankingVectors
 from service.engine.inputs import INPUTS, ItemFacts, Query, describe
-from service.engine.playlists import Votes
+from service.engine.playlists import NO_VOTES, Votes
 from service.engine.ranker import Ranker, damp, ranker_shapes
 
 N = len(INPUTS)
@@ -40,7 +40,7 @@ def test_a_ranker_is_read_as_it_was_written():
 
 
 def described(
-    seeds: list[int], rows: list[int], votes: Votes, by: list[int], **of_query: object
+    seeds: list[int], rows: list[int], votes: Votes, by: list[int], alike: Votes = NO_VOTES, **of_query: object
 ) -> dict[str, list[float]]:
     """Return the inputs by name, for items that lie on the axes of their space; item i has the popularity i + 1."""
     vectors = np.eye(len(by), dtype=np.float32)
@@ -52,11 +52,10 @@ def described(
                      "strengths": np.ones(len(seeds), np.float32), "artists": (), "n_unknown": 0, "n_terms": 0,
                      "titled": False, **of_query})  # fmt: skip
     solve = np.array(rows, np.float32) + 1
-    inputs = describe(query, np.array(rows), solve, votes, facts)
+    inputs = describe(query, np.array(rows), solve, votes, alike, facts)
     return dict(zip(INPUTS, inputs.T.tolist(), strict=True))
 
 
-NO_VOTES = Votes(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
 ONE_VOTE = Votes(np.array([2, 3]), np.array([0.5, 0.25], np.float32), np.array([0.7, 0.1], np.float32))
 
 
@@ -68,6 +67,21 @@ def test_scores_are_relative_and_ranked():
     assert inputs["votes_rank"] == pytest.approx(np.log([3, 1, 2]))
     assert inputs["votes_lift"] == pytest.approx([0, 0.5 / 3**0.5, 0.25 / 2])
     assert inputs["nearest"] == pytest.approx([0.7] * 3)
+
+
+def test_votes_by_like_titles_are_relative_and_ranked():
+    inputs = described([], [1, 2, 3], NO_VOTES, [-1] * 4, ONE_VOTE)
+
+    assert inputs["titles_ratio"] == [0, 0, 0]  # of fewer than 50, the last is the reference
+    assert described([], [2, 3], NO_VOTES, [-1] * 4, ONE_VOTE)["titles_ratio"] == [2, 1]
+    assert inputs["titles_rank"] == pytest.approx(np.log([3, 1, 2]))
+    assert inputs["nearest_title"] == pytest.approx([0.7] * 3)
+
+
+def test_a_playlist_without_like_titles_has_zeros():
+    inputs = described([0], [1, 2, 3], ONE_VOTE, [-1] * 4)
+
+    assert all(inputs[name] == [0] * 3 for name in ("titles_ratio", "titles_rank", "nearest_title"))
 
 
 def test_the_playlist_and_the_popularity_of_candidates_are_described():

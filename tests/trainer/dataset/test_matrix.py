@@ -46,7 +46,7 @@ def test_a_matrix_made_in_chunks_is_the_same(dataset: Dataset):
 @pytest.mark.parametrize("alpha", [20, 0])
 def test_a_sample_has_the_items_and_strengths_of_random_playlists(dataset: Dataset, alpha: float):
     weights = Weights(alpha, 1, 1, 0.3)
-    sample = training_matrix(dataset, weights).sample(dataset.items, kept=3, seed=0)
+    sample = training_matrix(dataset, weights).sample(dataset.items, dataset.titles, kept=3, seed=0)
 
     chosen = np.random.default_rng(0).permutation(4)[:3]
     assert [sample.items[place].tolist() for place in range(3)] == [dataset.items[row].tolist() for row in chosen]

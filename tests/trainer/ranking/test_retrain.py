@@ -1,11 +1,14 @@
 """Runs with a ranker: what they write, say and keep."""
 
+import shutil
+from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from service.engine import Manifest, Recommender, Store, UnsupportedFormat
+from service.engine import Manifest, Recommender, Store, UnsupportedFormat, installed_encoder
 from trainer.cli import main
 
 OPTIONS = ["--factors", "8", "--iterations", "4", "--trees", "4", "--neighbour-recall", "0.5", "--no-baselines"]
@@ -20,10 +23,11 @@ def ranked(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models
 
 
-def test_a_version_names_its_ranker_and_kept_playlists(ranked: Path):
+def test_a_version_names_its_optional_parts(ranked: Path):
     manifest = Manifest.read(Store(ranked).current())
 
-    assert manifest.parts == ["playlists", "ranker"]
+    assert manifest.parts == ["playlists", "ranker", "titles"]
+    assert manifest.numbers["title_encoder"] == installed_encoder()
     assert (manifest.shape.ranker_networks, manifest.shape.ranker_units) == (3, [64, 32])
     assert manifest.shape.playlists == manifest.data["playlists"] > 300
 
@@ -32,11 +36,46 @@ def test_a_warm_retrain_keeps_the_ranker(ranked: Path, small_world: Path, capsys
     before = Store(ranked).current()
     assert main(["train", str(small_world), "--models", str(ranked), *OPTIONS]) == 0
 
-    after = Store(ranked).current()
+    after, said = Store(ranked).current(), capsys.readouterr().err
     assert after != before
-    assert f"the ranker stays that of {before.name}" in capsys.readouterr().err
+    assert f"the ranker stays that of {before.name}" in said
+    assert "titles are compared by their meaning" in said
     for name in ("ranker_weights_0.npy", "ranker_mean.npy"):
         assert (np.load(after / name) == np.load(before / name)).all()
+
+
+def test_a_ranker_that_knows_no_titles_does_not_stay(
+    ranked: Path, small_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    models = shutil.copytree(ranked, tmp_path / "models")
+    version = Store(models).current()
+    replace(Manifest.read(version), parts=["playlists", "ranker"]).write(version)
+
+    assert (
+        main(["train", str(small_world), "--models", str(models), *OPTIONS, "--ranker-playlists", "1", "--force"]) == 0
+    )
+
+    said = capsys.readouterr().err
+    assert "warm start from" in said
+    assert "the ranker stays" not in said
+    assert "too few playlists to learn from" in said
+
+
+def test_a_run_without_the_encoder_says_so_and_compares_words(
+    ranked: Path, small_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    models = shutil.copytree(ranked, tmp_path / "models")
+    monkeypatch.setattr(metadata, "version", version)
+
+    assert main(["train", str(small_world), "--models", str(models), *OPTIONS]) == 0
+
+    said = capsys.readouterr().err
+    assert "compared by their words alone; install segue[titles]" in said
+    assert "the ranker stays" in said
+    assert Manifest.read(Store(models).current()).parts == ["playlists", "ranker"]
 
 
 def test_evaluate_shows_the_first_stage_beside_the_ranked_answers(

@@ -19,7 +19,7 @@ from trainer.ranking.teach import ASKED_OF, MISSES, set_aside, teach
 from trainer.sources import read
 from trainer.synthetic.listeners import synthesize_listeners
 
-CONFIG = TrainingConfig(factors=8, iterations=4, trees=4, neighbour_recall=0.5, ranker_playlists=100)
+CONFIG = TrainingConfig(factors=8, iterations=4, trees=4, neighbour_recall=0.5, ranker_playlists=100, title_axes=0)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,18 @@ def test_a_first_stage_has_not_seen_what_it_is_asked_for(dataset: Dataset, capsy
     assert {task.title for task, _, _ in found} > {""}
     assert all((pool.inputs[:, terms] == 0).all() for _, pool, _ in found)  # nobody else has such a title
     assert "first stage 1/1" in capsys.readouterr().err
+
+
+def test_a_playlist_does_not_vote_for_itself_by_its_title(dataset: Dataset):
+    titled = replace(dataset, titles=[f"{number} {number % 7} songs" for number in range(len(dataset))])
+
+    found = list(gather(titled, replace(CONFIG, title_axes=64)))
+
+    nearest = [
+        pool.inputs[0, INPUTS.index("nearest_title")] for task, pool, _ in found if task.title and not task.seeds
+    ]
+    assert len(nearest) > 3
+    assert 0 < min(nearest) <= max(nearest) < 0.9999  # its own title would be as near as 1
 
 
 @pytest.mark.parametrize(("playlists", "folds"), [(100, 1), (101, 4)])
