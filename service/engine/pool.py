@@ -6,7 +6,7 @@ whole catalogue, unless the neighbours have too few items: then an exact search 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,17 +91,23 @@ class Pooling:
         return Pool(pool.rows[left], pool.solve[left], pool.inputs[left])
 
     def _vote_by_title(self, query: Query) -> Votes:
-        """Return the votes of playlists with like titles; beside known items, they are not worth their time."""
+        """
+        Return the votes of playlists with like titles for the items with the most of them.
+
+        Beside known items they are not worth their time, so there are none.
+        """
         if self.titles is None or not query.title or query.seeds or query.artists:
             return NO_VOTES
-        return self.playlists.count(*self.titles.nearest(query.title), BY_TITLES)
+        votes = self.playlists.count(*self.titles.nearest(query.title), BY_TITLES)
+        most = np.sort(_best(votes.sums, SCORED))
+        return replace(votes, rows=votes.rows[most], sums=votes.sums[most])
 
     def _described(
         self, query: Query, votes: Votes, alike: Votes, barred: Sequence[int], blocked: Mask | None, k: int
     ) -> Pool:
         rows, solve = self._voted(query, votes, alike, barred, blocked)
         if len(rows) < max(k, LEAST):
-            rows = np.union1d(rows, self._searched(query, barred, blocked, max(k, LEAST)))
+            rows = _union(rows, self._searched(query, barred, blocked, max(k, LEAST)))
             solve = self.facts.ranking.score(rows, query.x)
         if not len(rows):
             return Pool(rows, solve, np.empty((0, len(INPUTS)), np.float32))
@@ -119,7 +125,7 @@ class Pooling:
         self, query: Query, votes: Votes, alike: Votes, barred: Sequence[int], blocked: Mask | None
     ) -> tuple[Rows, Floats]:
         """Return the best of the items with votes, ascending, and their scores by the solve."""
-        rows = np.union1d(votes.rows, alike.rows) if len(alike.rows) else votes.rows
+        rows = _union(votes.rows, alike.rows) if len(alike.rows) else votes.rows
         rows = rows[_are_allowed(rows, barred, blocked)]
         sums: Floats = relative(sums_of(rows, votes)) + np.float32(TITLES_WEIGHT) * relative(sums_of(rows, alike))
         most = np.sort(_best(sums, SCORED))
@@ -127,6 +133,12 @@ class Pooling:
         solve = self.facts.ranking.score(rows, query.x)
         pooled = np.sort(_best(relative(solve) + np.float32(VOTES_WEIGHT) * sums, POOLED))
         return rows[pooled], solve[pooled]
+
+
+def _union(first: Rows, second: Rows) -> Rows:
+    """Return the distinct rows of both, ascending (`np.union1d` takes ten times as long)."""
+    rows = np.sort(np.concatenate((first, second)))
+    return rows[np.diff(rows, prepend=-1) > 0]
 
 
 def _are_allowed(rows: Rows, barred: Sequence[int], blocked: Mask | None) -> Mask:

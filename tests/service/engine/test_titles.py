@@ -10,6 +10,7 @@ import pytest
 
 from service.engine import INPUTS, CorruptModel, Manifest, Options, Playlist, Ranker, Recommender, amend_version
 from service.engine.encoder import DIMENSIONS, LONGEST, encode
+from service.engine.pool import LEAST
 from service.engine.titles import VOTERS, Titles
 from trainer.config import TrainingConfig
 from trainer.dataset import build_dataset
@@ -31,14 +32,19 @@ def by_titles() -> Ranker:
 
 @pytest.fixture(scope="module")
 def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A version of 24 playlists of three topics, each with 40 tracks of its own."""
+    """
+    A version of 24 playlists of three topics, each with 40 tracks of its own.
+
+    Two playlists without titles have other tracks: 400 are in both, and 300 in one.
+    """
     directory = tmp_path_factory.mktemp("titles")
     table, files = directory / "playlists.csv", directory / "version"
     rows = [
         f"{topic}{title}{playlist},{title},{topic} {(5 * playlist + track) % 40}"
         for topic, titles in TOPICS.items() for title in titles for playlist in range(4) for track in range(30)
     ]  # fmt: skip
-    table.write_text("\n".join(["playlist,title,track", *rows]))
+    others = [f"untitled{playlist},,other {track}" for playlist in range(2) for track in range(400 + 300 * playlist)]
+    table.write_text("\n".join(["playlist,title,track", *rows, *others]))
     files.mkdir()
     fit_and_write(build_dataset(read([table])), files, "titled", CONFIG, {}, None, Stopwatch(), by_titles())
     return files
@@ -101,6 +107,13 @@ def test_no_more_playlists_vote_than_their_bound(copies: int):
     assert playlists[: min(copies, VOTERS)].tolist() == list(range(min(copies, VOTERS)))
 
 
+def test_no_playlist_votes_for_a_title_of_the_opposite_meaning():
+    titles = Titles.of(["gym", "workout"], 2)
+    opposite = replace(titles, vectors=-titles.vectors)
+
+    assert [len(found) for found in opposite.nearest("gym")] == [0, 0]
+
+
 def test_the_same_titles_make_the_same_files():
     first, second = (Titles.of(["gym", "workout", "christmas"], 2).arrays() for _ in range(2))
 
@@ -132,8 +145,14 @@ def test_a_title_of_unknown_words_has_finite_inputs_and_no_score_of_the_solve(ti
     inputs = inputs_of(titled, Playlist(title="entrenamiento"))
 
     assert set(inputs["solve_ratio"]) == {0}
-    assert len(inputs["titles_ratio"]) == titled.manifest.shape.tracks  # completed by the most popular tracks
     assert inputs["nearest_title"][0] > 0.5
+
+
+def test_the_most_popular_tracks_complete_the_candidates_of_a_title_of_unknown_words(titled: Recommender):
+    inputs = inputs_of(titled, Playlist(title="entrenamiento"))
+
+    assert len(inputs["popularity"]) == LEAST
+    assert min(inputs["popularity"]) > 0.5  # log of two playlists
 
 
 def test_without_the_ranker_a_title_of_unknown_words_is_answered_by_popularity(titled: Recommender):
@@ -161,12 +180,12 @@ def test_answers_to_titles_alone_are_those_in_a_batch(titled: Recommender):
 
 
 def test_excluded_tracks_are_no_candidates_of_like_titles(titled: Recommender):
-    tracks = [track.id for track in titled.popular("tracks", 120)]
+    tracks = [track.id for track in titled.popular("tracks", titled.manifest.shape.tracks)]
 
-    (some,) = titled.recommend([Playlist(title="entrenamiento", exclude=tracks[:100])], Options(50))
+    (some,) = titled.recommend([Playlist(title="entrenamiento", exclude=tracks[:-20])], Options(50))
     (none,) = titled.recommend([Playlist(title="entrenamiento", exclude=tracks)], Options(50))
 
-    assert {track.id for track in some.found} == set(tracks[100:])
+    assert {track.id for track in some.found} == set(tracks[-20:])
     assert none.found == []
 
 
