@@ -33,8 +33,9 @@ SCORE_DECIMALS = 6
 # If hits of a neighbour search are blocked, the next search asks for this many times as many.
 FURTHER = 4
 
-# `warm` asks about this many items of each kind, spread from the most popular to the least, and for this many answers.
-WARM_SEEDS, WARM_K = 8, 500
+# `warm` asks about this many items of each kind, spread from the most popular to the least, and for this many answers;
+# and about a title alone.
+WARM_SEEDS, WARM_K, WARM_TITLE = 8, 500, "music"
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class Recommender:
         asked = {kind: self._spread(kind) for kind in KINDS}
         playlists = [Playlist(**{kind: [item.id]}, title=item.name) for kind in KINDS for item in asked[kind]]
         for kind in KINDS:
-            for playlist in [Playlist(), *playlists]:
+            for playlist in [Playlist(), Playlist(title=WARM_TITLE), *playlists]:
                 self.recommend([playlist], Options(WARM_K, kind))
             for item in asked[kind]:
                 self.similar(kind, [item.id], WARM_K)

@@ -73,11 +73,11 @@ class Titles:
 
         Returns:
             int64, shape (n,): rows of playlists, `VOTERS` at most; of a title, the first ones.
-            float32, shape (n,): the cosines of their titles, falling, each above 0.
+            float32, shape (n,): the cosines of their titles, falling, none below 0.
         """
         cosines = self.vectors @ unit(encode(title) @ self.axes)
         least = np.partition(cosines, -VOTERS)[-VOTERS] if len(cosines) > VOTERS else 0
-        near = np.flatnonzero((cosines >= least) & (cosines > 0))
+        near = np.flatnonzero(cosines >= max(least, 0))
         near = near[np.lexsort((near, -cosines[near]))]
         starts = self.offsets[near]
         lengths = self.offsets[near + 1] - starts

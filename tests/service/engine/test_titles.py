@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from service.engine import INPUTS, CorruptModel, Manifest, Options, Playlist, Ranker, Recommender, amend_version
-from service.engine.encoder import DIMENSIONS, LONGEST, encode
+from service.engine.encoder import DIMENSIONS, LONGEST, _encode, _load, encode
 from service.engine.pool import LEAST
 from service.engine.titles import VOTERS, Titles
 from trainer.config import TrainingConfig
@@ -107,8 +107,13 @@ def test_no_more_playlists_vote_than_their_bound(copies: int):
     assert playlists[: min(copies, VOTERS)].tolist() == list(range(min(copies, VOTERS)))
 
 
-def test_no_playlist_votes_for_a_title_of_the_opposite_meaning():
-    titles = Titles.of(["gym", "workout"], 2)
+def test_a_long_title_is_cut():
+    assert (encode("gym " * LONGEST) == encode(("gym " * LONGEST)[:LONGEST])).all()
+
+
+@pytest.mark.parametrize("n", [2, VOTERS + 1])
+def test_no_playlist_votes_for_a_title_of_the_opposite_meaning(n: int):
+    titles = Titles.of([f"gym {number}" for number in range(n)], 2)
     opposite = replace(titles, vectors=-titles.vectors)
 
     assert [len(found) for found in opposite.nearest("gym")] == [0, 0]
@@ -169,6 +174,15 @@ def test_known_items_silence_like_titles(titled: Recommender):
 
     assert all(any(alone[name]) for name in names)
     assert not any(any(beside[name]) for name in names)
+
+
+def test_a_warm_version_has_loaded_the_encoder(titled: Recommender):
+    _load.cache_clear()
+    _encode.cache_clear()
+
+    titled.warm()
+
+    assert _load.cache_info().currsize == 1
 
 
 def test_answers_to_titles_alone_are_those_in_a_batch(titled: Recommender):
