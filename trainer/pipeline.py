@@ -271,12 +271,12 @@ def _ranker(
 
 
 def _say_titles(learned: Dataset, config: TrainingConfig) -> None:
-    if not config.ranker_playlists or not config.title_axes:
-        return
-    if compares_titles(learned, config):
-        say(f"titles are compared by their meaning, by {installed_encoder()}")
-    elif installed_encoder() is None:
-        say("titles are compared by their words alone; install segue[titles] to compare them by their meaning")
+    if config.ranker_playlists and config.title_axes and any(learned.titles):
+        by_meaning, by_words = (
+            f"meaning, by {installed_encoder()}",
+            "words alone; install segue[titles] for their meaning",
+        )
+        say(f"titles are compared by their {by_meaning if installed_encoder() else by_words}")
 
 
 def _refit(
