@@ -40,6 +40,7 @@ GROUPS = {
     "popularity": ("popularity", "popularity_gap", "artist_popularity", "share_of_artist", "seeds_popularity"),
     "artists": ("artist_seeds", "artist_share", "artist_named", "distinct_artists"),
     "lengths of vectors": ("length", "playlist_length"),
+    "like titles": ("titles_ratio", "titles_rank", "nearest_title"),
     "the playlist": ("seeds", "known_share", "titled", "terms"),
 }
 PLAYLISTS, SEEDS, K = 320, 30, 100
