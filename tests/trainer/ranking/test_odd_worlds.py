@@ -63,6 +63,6 @@ def test_a_thousand_seeds_and_unknown_ones_are_ranked(tmp_path: Path):
         asked = [Playlist([f"t{row}" for row in range(1000)]), Playlist(["t1", "nowhere"], title="mood 1")]
         answers = recommender.recommend(asked, Options(100, rank=True))
 
-    assert recommender.manifest.parts == ["playlists", "ranker"]
+    assert recommender.manifest.parts == ["playlists", "ranker", "titles"]
     assert [(answer.strategy, len(answer.found)) for answer in answers] == [("ranked", 100)] * 2
     assert not {item.id for item in answers[0].found} & set(asked[0].tracks)
