@@ -38,7 +38,8 @@ from service.engine.manifest import FORMAT_VERSION, Manifest, Shape
 from service.engine.playlists import Sample
 from service.engine.pool import Pool
 from service.engine.ranker import Ranker, damp, standardize
-from service.engine.recommender import Options, Recommendation, Recommender
+from service.engine.recommendation import Options, Recommendation
+from service.engine.recommender import Recommender
 from service.engine.seeds import Playlist, Plays, Unknown
 from service.engine.store import Store
 from service.engine.text import fold, normalize_title, title_grams, title_words

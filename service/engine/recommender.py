@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,12 @@ from service.engine.items import KINDS, SCORED_ITEMS, Item, Kind, ScoredItem
 from service.engine.manifest import Manifest
 from service.engine.pool import Pool
 from service.engine.ranker import Ranker
+from service.engine.recommendation import Options, Recommendation, Strategy
 from service.engine.seeds import Playlist, Seeds, Unknown
 from service.engine.stages import Stages
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
-Strategy = Literal["ranked", "fold-in", "popular"]
 
 # Scores are reported with this many decimals. They are ranked unrounded.
 SCORE_DECIMALS = 6
@@ -36,46 +36,6 @@ FURTHER = 4
 # `warm` asks about this many items of each kind, spread from the most popular to the least, and for this many answers;
 # and about a title alone.
 WARM_SEEDS, WARM_K, WARM_TITLE = 8, 500, "music"
-
-
-@dataclass(frozen=True)
-class Options:
-    """
-    The options of a recommendation. Later options, such as filters, belong here.
-
-    Attributes:
-        k: number of items for each playlist, 1 or more.
-        kind: the kind of the items; None for the recommender's own kind.
-        rank: whether the ranker orders the items, if the version has one for their kind.
-    """
-
-    k: int = 100
-    kind: Kind | None = None
-    rank: bool = True
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """
-    The continuation of one playlist.
-
-    Attributes:
-        kind: the kind of the items.
-        strategy: `popular` if nothing of the playlist is known, `ranked` if the ranker ordered the items, `fold-in` if
-            the solve did.
-        seeds: the playlist as rows, and the parts of it that the catalogue does not know.
-        found: the items, best first. By the strategy `popular` an item's score is its popularity.
-    """
-
-    kind: Kind
-    strategy: Strategy
-    seeds: Seeds
-    found: list[ScoredItem]
-
-    @property
-    def unknown(self) -> Unknown:
-        """The parts of the playlist that the catalogue does not know."""
-        return self.seeds.unknown
 
 
 @dataclass

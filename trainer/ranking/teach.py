@@ -31,6 +31,9 @@ LEAST_HITS, LEAST_ASKED = 1000, 10
 
 NETWORKS, UNITS, BATCH_ROWS, RATE, PENALTY = 3, (64, 32), 2048, 0.002, 1e-4
 
+# An input with a smaller deviation is constant.
+CONSTANT = 1e-6
+
 # Steps of the optimiser that a fit takes at least, within these numbers of passes over the examples.
 STEPS, EPOCHS_LEAST, EPOCHS_MOST = 4000, 4, 20
 
@@ -90,7 +93,8 @@ def set_aside(
 def fit_ranker(taught: Examples, config: TrainingConfig) -> Ranker:
     """Fit the networks of a ranker to the examples of *taught*, each from its own random numbers."""
     damped = damp(taught.inputs)
-    mean, deviation = damped.mean(axis=0), np.maximum(damped.std(axis=0), np.float32(1e-6))
+    mean, deviation = damped.mean(axis=0), damped.std(axis=0)
+    deviation[deviation < CONSTANT] = np.inf  # nothing was learned of an input that never changed
     del damped
     values = standardize(taught.inputs, mean, deviation)
     epochs = min(max(STEPS * BATCH_ROWS // len(values), EPOCHS_LEAST), EPOCHS_MOST)

@@ -14,8 +14,8 @@ from trainer.config import TrainingConfig
 from trainer.dataset import Dataset, build_dataset
 from trainer.dataset.dataset import Bools
 from trainer.evaluation.tasks import Task, random_tasks
-from trainer.ranking.examples import gather
-from trainer.ranking.teach import ASKED_OF, MISSES, set_aside, teach
+from trainer.ranking.examples import Examples, gather
+from trainer.ranking.teach import ASKED_OF, MISSES, fit_ranker, set_aside, teach
 from trainer.sources import read
 from trainer.synthetic.listeners import synthesize_listeners
 
@@ -143,3 +143,19 @@ def test_listeners_are_asked_for_a_hidden_part(tmp_path: Path):
     assert len(found) == 100
     assert {task.kind for task, _, _ in found} == {"artists"}
     assert sum(hits.sum() for _, _, hits in found) > 0.5 * sum(len(task.hidden) for task, _, _ in found)
+
+
+def test_an_input_that_never_changed_has_no_influence():
+    random = np.random.default_rng(0)
+    inputs = random.random((400, len(INPUTS)), np.float32)
+    inputs[:, INPUTS.index("titled")] = 0
+    hits = inputs[:, INPUTS.index("solve_ratio")] > 0.5
+    taught = Examples(np.array([0, 400]), inputs, inputs[:, 0], hits, np.array([0]))
+
+    ranker = fit_ranker(taught, CONFIG)
+
+    titled, other = inputs.copy(), inputs.copy()
+    titled[:, INPUTS.index("titled")] = 1
+    other[:, INPUTS.index("solve_ratio")] = 1
+    assert (ranker.score(titled) == ranker.score(inputs)).all()
+    assert (ranker.score(other) != ranker.score(inputs)).any()
