@@ -15,7 +15,7 @@ from trainer.config import Configs, TrainingConfig
 from trainer.pipeline import Plan, train
 from trainer.synthetic.playlists import synthesize
 
-TINY = TrainingConfig(factors=16, iterations=4, trees=10, ranker_playlists=120, title_axes=0)
+TINY = TrainingConfig(factors=16, iterations=4, trees=10, ranker_playlists=120, ranker_networks=1, title_axes=0)
 
 
 @pytest.fixture(scope="session")

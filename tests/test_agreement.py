@@ -126,6 +126,7 @@ def test_the_http_answer_equals_what_the_evaluator_scored(client: TestClient, re
 
 
 TINY = ["--factors", "8", "--iterations", "2", "--trees", "4", "--ranker-playlists", "150"]
+TINY += ["--ranker-networks", "1", "--title-axes", "0"]
 
 
 def test_an_independent_judge_agrees_with_our_metrics(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

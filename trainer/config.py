@@ -73,6 +73,7 @@ class TrainingConfig:
     ranker_playlists: int = Field(
         default=5000, ge=0, le=1_000_000, description="playlists that the ranker learns from; 0 for no ranker"
     )
+    ranker_networks: int = Field(default=3, ge=1, le=100, description="networks of the ranker, whose mean orders")
     kept_playlists: int = Field(
         default=100_000, ge=1, le=100_000_000, description="playlists that are kept as neighbours for the ranker"
     )

@@ -16,7 +16,7 @@ from trainer.synthetic.listeners import Listeners, synthesize_listeners
 from trainer.synthetic.names import artist_name
 
 TINY = ["--factors", "16", "--iterations", "4", "--trees", "10", "--neighbour-recall", "0.5", "--no-baselines"]
-TINY += ["--ranker-playlists", "300"]
+TINY += ["--ranker-playlists", "300", "--ranker-networks", "1"]
 
 
 @pytest.fixture(scope="module")

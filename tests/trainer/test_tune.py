@@ -141,7 +141,18 @@ def test_an_output_that_cannot_be_written_is_named_before_the_search(
 def test_a_number_of_the_ranker_is_searched_for_with_a_ranker(
     small_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    numbers = ["--ranker-playlists", "150", "--factors", "8", "--iterations", "4"]
+    numbers = [
+        "--ranker-networks",
+        "1",
+        "--title-axes",
+        "0",
+        "--ranker-playlists",
+        "150",
+        "--factors",
+        "8",
+        "--iterations",
+        "4",
+    ]
 
     assert run(small_world, tmp_path, *numbers, "--grid", "nearest=100") == 0
     ranked = capsys.readouterr()

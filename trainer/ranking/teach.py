@@ -29,7 +29,7 @@ MISSES = 200
 # Fewer hits or playlists than that teach nothing.
 LEAST_HITS, LEAST_ASKED = 1000, 10
 
-NETWORKS, UNITS, BATCH_ROWS, RATE, PENALTY = 3, (64, 32), 2048, 0.002, 1e-4
+UNITS, BATCH_ROWS, RATE, PENALTY = (64, 32), 2048, 0.002, 1e-4
 
 # An input with a smaller deviation is constant.
 CONSTANT = 1e-6
@@ -98,8 +98,11 @@ def fit_ranker(taught: Examples, config: TrainingConfig) -> Ranker:
     del damped
     values = standardize(taught.inputs, mean, deviation)
     epochs = min(max(STEPS * BATCH_ROWS // len(values), EPOCHS_LEAST), EPOCHS_MOST)
-    with progress(NETWORKS * epochs, "ranker") as bar:
-        networks = [_fit_network(values, taught.hits, epochs, config.seed + n, bar.update) for n in range(NETWORKS)]
+    with progress(config.ranker_networks * epochs, "ranker") as bar:
+        networks = [
+            _fit_network(values, taught.hits, epochs, config.seed + n, bar.update)
+            for n in range(config.ranker_networks)
+        ]
     weights = [np.stack(each).astype(np.float32) for each in zip(*(found.coefs_ for found in networks), strict=True)]
     biases = [
         np.stack(each)[:, None].astype(np.float32)

@@ -72,3 +72,12 @@ def test_an_answer_alone_is_the_answer_in_a_batch(recommender: Recommender):
     together = recommender.recommend([*playlists, Playlist()], Options(50))
 
     assert together == [recommender.recommend([playlist], Options(50))[0] for playlist in [*playlists, Playlist()]]
+
+
+def test_a_thousand_seeds_and_unknown_ones_are_ranked(recommender: Recommender):
+    tracks = [track.id for track in recommender.popular("tracks", 1000)]
+
+    answers = recommender.recommend([Playlist(tracks), Playlist([tracks[0], "nowhere"], title="jazz")], Options(100))
+
+    assert [(answer.strategy, len(answer.found)) for answer in answers] == [("ranked", 100)] * 2
+    assert not {item.id for item in answers[0].found} & set(tracks)

@@ -12,7 +12,7 @@ from service.engine import Manifest, Recommender, Store, UnsupportedFormat, inst
 from trainer.cli import main
 
 OPTIONS = ["--factors", "8", "--iterations", "4", "--trees", "4", "--neighbour-recall", "0.5", "--no-baselines"]
-OPTIONS += ["--ranker-playlists", "150", "--tolerance", "0.5"]
+OPTIONS += ["--ranker-playlists", "150", "--ranker-networks", "2", "--tolerance", "0.5"]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_a_version_names_its_optional_parts(ranked: Path):
 
     assert manifest.parts == ["playlists", "ranker", "titles"]
     assert manifest.numbers["title_encoder"] == installed_encoder()
-    assert (manifest.shape.ranker_networks, manifest.shape.ranker_units) == (3, [64, 32])
+    assert (manifest.shape.ranker_networks, manifest.shape.ranker_units) == (2, [64, 32])
     assert manifest.shape.playlists == manifest.data["playlists"] > 300
 
 

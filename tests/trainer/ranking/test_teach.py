@@ -19,7 +19,9 @@ from trainer.ranking.teach import ASKED_OF, MISSES, fit_ranker, set_aside, teach
 from trainer.sources import read
 from trainer.synthetic.listeners import synthesize_listeners
 
-CONFIG = TrainingConfig(factors=8, iterations=4, trees=4, neighbour_recall=0.5, ranker_playlists=100, title_axes=0)
+CONFIG = TrainingConfig(
+    factors=8, iterations=4, trees=4, neighbour_recall=0.5, ranker_playlists=100, ranker_networks=1, title_axes=0
+)
 
 
 @pytest.fixture(scope="module")
