@@ -1,11 +1,11 @@
 """
 The ranker by its parts: the time of each stage of an answer, and the loss without each group of its inputs.
 
-    python benchmarks/bench_ranker.py DATA [--models MODELS]
+    python benchmarks/bench_ranker.py DATA [--part time|ablation] [--models MODELS]
 
 DATA: playlists or listening histories, as `train` takes them. The times are those of a version with a ranker, in the
-store MODELS or trained here. The losses are those of NDCG on playlists that did not teach the ranker. About ten minutes
-on the sample.
+store MODELS or trained here. The losses are those of NDCG on playlists that did not teach the ranker, with one network.
+About ten minutes on the sample.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from trainer.sources import read
 GROUPS = {
     "the solve": ("solve_ratio", "solve_rank", "solve_cosine", "solve_first", "solve_50th"),
     "votes of neighbours": ("votes_ratio", "votes_rank", "votes_lift", "artist_votes", "nearest"),
-    "cosines to the seeds": ("cosine_mean", "cosine_most"),
+    "cosines to the seeds": ("cosine_mean", "cosine_most", "cosine_strongest"),
     "popularity": ("popularity", "popularity_gap", "artist_popularity", "share_of_artist", "seeds_popularity"),
     "artists": ("artist_seeds", "artist_share", "artist_named", "distinct_artists"),
     "lengths of vectors": ("length", "playlist_length"),
@@ -50,13 +50,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--models", type=Path, help="a store with a version with a ranker, so that none is trained")
+    parser.add_argument("--part", choices=("time", "ablation"))
     options = parser.parse_args()
     print(describe_machine())
-    with trained(options.data, options.models) as models, closing(Recommender.open(Store(models).current())) as opened:
+    if options.part != "ablation":
+        tell_times(options.data, options.models)
+    if options.part != "time":
+        ablate(options.data)
+
+
+def tell_times(data: Path, models: Path | None) -> None:
+    """Print the time of an answer by part."""
+    with trained(data, models) as store, closing(Recommender.open(Store(store).current())) as opened:
         print(f"an answer to {SEEDS} seeds, k = {K}, median of {PLAYLISTS}:")
         for part, ms in times(opened).items():
             print(f"  {part:28}{ms:6.2f} ms", flush=True)
-    ablate(options.data)
 
 
 @contextmanager
@@ -115,7 +123,7 @@ def timed(call: Callable[[int], Any], numbers: range) -> float:
 def ablate(data: Path) -> None:
     """Print the NDCG on playlists that did not teach, with all inputs and without each group of them."""
     dataset = build_dataset(read([data]))
-    config = Configs.of().for_data(dataset.listening)
+    config = replace(Configs.of().for_data(dataset.listening), ranker_networks=1)
     asked: list[tuple[Task, Any, Bools]] = []
     with quiet():
         taught = Examples.of(set_aside(gather(dataset, config), asked, np.random.default_rng(config.seed)))
