@@ -91,7 +91,7 @@ def times(recommender: Recommender) -> dict[str, float]:
         for start in kept.item_offsets[long]
     ]
     features = recommender.features(asked)
-    pools = recommender.pools(asked)
+    pools = [pool for pool in recommender.pools(asked) if pool is not None]
     numbers = range(len(asked))
     timed(lambda i: recommender.recommend([asked[i]], Options(K)), numbers)  # the files are read once
     whole = timed(lambda i: recommender.recommend([asked[i]], Options(K)), numbers)
@@ -99,7 +99,7 @@ def times(recommender: Recommender) -> dict[str, float]:
     solve = timed(lambda i: recommender.fold_in([asked[i]]), numbers)
     votes = timed(lambda i: kept.vote(*features[i], stages.pooling.n_neighbours), numbers)
     pool = timed(lambda i: recommender.pools([asked[i]]), numbers)
-    network = timed(lambda i: ranker.score(pools[i].inputs), numbers)  # type: ignore[union-attr]
+    network = timed(lambda i: ranker.score(pools[i].inputs), numbers)
     return {
         "seeds and solve": solve,
         "votes of the neighbours": votes,

@@ -29,7 +29,7 @@ from trainer.config import DEFAULTS, TOLERANCE, Configs, ReadOptions, TrainingCo
 from trainer.dataset import Dataset, build_dataset
 from trainer.dataset.dataset import Bools
 from trainer.errors import BadInput, NotPublished
-from trainer.evaluation.answers import ANSWER_ITEMS, Segue, ask
+from trainer.evaluation.answers import ANSWER_ITEMS, FIRST_STAGE, Segue, ask
 from trainer.evaluation.baselines import baseline_answers
 from trainer.evaluation.gate import Outcome, find_start, judge, quality_of
 from trainer.evaluation.scores import Evaluation, score
@@ -350,5 +350,5 @@ def _answers(learned: Dataset, tasks: Sequence[Task], config: TrainingConfig) ->
         with closing(Recommender.open(Path(directory))) as recommender:
             yield "segue", ask(Segue(recommender), tasks, "segue")
             if ranker is not None:
-                yield "first stage", ask(Segue(recommender, rank=False), tasks, "first stage")
+                yield FIRST_STAGE, ask(Segue(recommender, rank=False), tasks, FIRST_STAGE)
     yield from baseline_answers(learned, tasks, config.seed)

@@ -9,6 +9,9 @@ from trainer.progress import progress
 from trainer.sources import SourceTrack
 
 ANSWER_ITEMS = 500
+
+# The name of Segue without its ranker, beside Segue itself.
+FIRST_STAGE = "first stage"
 BATCH = 64
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from service.engine import Artifacts, Kind, Recommender, Shape
 from trainer.dataset.dataset import Bools, Dataset
-from trainer.evaluation.answers import ANSWER_ITEMS, Segue, ask
+from trainer.evaluation.answers import ANSWER_ITEMS, FIRST_STAGE, Segue, ask
 from trainer.evaluation.baselines import baseline_answers
 from trainer.evaluation.scores import Scores, format_table, score
 from trainer.evaluation.split import tasks_of
@@ -87,8 +87,8 @@ def judge(
             say(format_table("held out", trained.scores.table()))
             scores = {"segue": trained.scores}
             if recommender.ranks:
-                answers = ask(Segue(recommender, rank=False), tasks, "first stage")
-                scores["first stage"] = score(tasks, answers, artists, trained.n_items)
+                answers = ask(Segue(recommender, rank=False), tasks, FIRST_STAGE)
+                scores[FIRST_STAGE] = score(tasks, answers, artists, trained.n_items)
             fault = _broken(trained, tasks) or fault
             if fault is None and published is not None:
                 verdict, published_scores = _compare(trained, published, dataset, tasks, artists, tolerance, seed)

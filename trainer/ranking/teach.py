@@ -93,7 +93,8 @@ def set_aside(
 def fit_ranker(taught: Examples, config: TrainingConfig) -> Ranker:
     """Fit the networks of a ranker to the examples of *taught*, each from its own random numbers."""
     damped = damp(taught.inputs)
-    mean, deviation = damped.mean(axis=0), damped.std(axis=0)
+    mean = damped.mean(axis=0)
+    deviation = np.array([column.std() for column in damped.T])  # over all at once, it would copy them
     deviation[deviation < CONSTANT] = np.inf  # nothing was learned of an input that never changed
     del damped
     values = standardize(taught.inputs, mean, deviation)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trainer.evaluation.answers import FIRST_STAGE
 from trainer.report.formats import (
     MEASURES,
     change,
@@ -19,7 +20,7 @@ from trainer.report.formats import (
     text,
 )
 
-OURS, FIRST_STAGE, PUBLISHED = "segue", "first stage", "published"
+OURS, PUBLISHED = "segue", "published"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 
 # After Okabe and Ito, for every kind of colour vision, in tones with contrast to white and to black.

@@ -11,8 +11,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from trainer.evaluation.answers import FIRST_STAGE
 from trainer.report import charts, formats
-from trainer.report.charts import FIRST_STAGE, OURS, PUBLISHED
+from trainer.report.charts import OURS, PUBLISHED
 from trainer.report.formats import finite, measure_name, measure_value
 
 ALL = "all"

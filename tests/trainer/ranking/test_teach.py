@@ -34,7 +34,7 @@ def asked(dataset: Dataset, config: TrainingConfig) -> list[int]:
 
 
 def test_a_first_stage_has_not_seen_what_it_is_asked_for(dataset: Dataset, capsys: pytest.CaptureFixture[str]):
-    titles = ["".join(letters) for letters in product(ascii_lowercase, repeat=2)]  # each of one term
+    titles = [title for pair in product(ascii_lowercase, repeat=2) for title in ["".join(pair)] * 2]  # each of one term
     titled = replace(dataset, titles=titles[: len(dataset)])
 
     found = list(gather(titled, CONFIG))
