@@ -25,13 +25,11 @@ class Stages:
 
     Attributes:
         kind: the kind of the candidates.
-        first: the first of their columns among the features.
         pooling: the choice of candidates.
         ranker: the ranker; None in a version that one learns from.
     """
 
     kind: Kind
-    first: int
     pooling: Pooling
     ranker: Ranker | None
 
@@ -45,14 +43,14 @@ class Stages:
             shape: their sizes.
             n_neighbours, titles: as `Pooling` has them.
         """
-        kind, rows = shape.kind, shape.rows(shape.kind)
+        kind = shape.kind
         names = ("heads", "tails", "norms", "tail_norms")
         ranking = RankingVectors(*(arrays[f"{kind}_{name}"] for name in names))
         popularity, of_artists = arrays[f"{kind}_popularity"], arrays["artists_popularity"]
         artists = arrays["track_artists"] if kind == "tracks" else np.full(shape.artists, -1, np.int32)
-        facts = ItemFacts(arrays["vectors"][rows], ranking, popularity, artists, of_artists)
+        facts = ItemFacts(arrays["vectors"][shape.rows(kind)], ranking, popularity, artists, of_artists)
         pooling = Pooling(facts, Playlists.open(arrays), n_neighbours, titles)
-        return cls(kind, rows.start, pooling, Ranker.open(arrays) if shape.ranker_networks else None)
+        return cls(kind, pooling, Ranker.open(arrays) if shape.ranker_networks else None)
 
     def understands(self, seeds: Seeds) -> bool:
         """Return whether they know something of a playlist of which no feature is known."""
@@ -81,13 +79,17 @@ class Stages:
             rows, artists, n_unknown = seeds.tracks, seeds.artists, len(unknown.tracks)
         else:
             rows, artists, n_unknown = seeds.artists, [], len(unknown.artists)
-        strengths = self._strengths(rows, features)
+        strengths = _strengths(rows, features)
         query = Query(x, rows, strengths, artists, n_unknown, n_terms, titled, seeds.title)
         return self.pooling.pool(query, features, barred, blocked, k)
 
-    def _strengths(self, rows: Sequence[int], features: tuple[NDArray[np.int32], Floats]) -> Floats:
-        """Return the strength of each item of *rows* among *features*, whose columns ascend; 0 for a missing one."""
-        wanted = np.asarray(rows, np.int64) + self.first
-        columns, strengths = np.append(features[0], -1), np.append(features[1], np.float32(0))
-        places = features[0].searchsorted(wanted)
-        return np.where(columns[places] == wanted, strengths[places], np.float32(0))
+
+def _strengths(rows: Sequence[int], features: tuple[NDArray[np.int32], Floats]) -> Floats:
+    """
+    Return the strength of each item of *rows* among *features*, whose columns ascend; 0 for a missing one.
+
+    The candidates are tracks, or artists of a version without tracks, so their rows are their columns.
+    """
+    columns, strengths = np.append(features[0], -1), np.append(features[1], np.float32(0))
+    places = features[0].searchsorted(rows)
+    return np.where(columns[places] == rows, strengths[places], np.float32(0))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.engine import Manifest, Recommender, Store, UnsupportedFormat, installed_encoder
+from service.engine import INPUTS, Manifest, Recommender, Store, UnsupportedFormat, installed_encoder
 from trainer.cli import main
 
 OPTIONS = ["--factors", "8", "--iterations", "4", "--trees", "4", "--neighbour-recall", "0.5", "--no-baselines"]
@@ -29,6 +29,8 @@ def test_a_version_names_its_optional_parts(ranked: Path):
     assert manifest.parts == ["playlists", "ranker", "titles"]
     assert manifest.numbers["title_encoder"] == installed_encoder()
     assert (manifest.shape.ranker_networks, manifest.shape.ranker_units) == (2, [64, 32])
+    first, second = np.load(Store(ranked).current() / "ranker_weights_0.npy")
+    assert (first != second).any()
     assert manifest.shape.playlists == manifest.data["playlists"] > 300
 
 
@@ -40,6 +42,10 @@ def test_a_warm_retrain_keeps_the_ranker(ranked: Path, small_world: Path, capsys
     assert after != before
     assert f"the ranker stays that of {before.name}" in said
     assert "titles are compared by their meaning" in said
+    taught, kept = (Manifest.read(version).training["ranker"] for version in (before, after))
+    assert taught == kept
+    assert (taught["version"], set(taught["importance"])) == (before.name, set(INPUTS))
+    assert taught["ndcg"] > taught["first_ndcg"] > 0
     for name in ("ranker_weights_0.npy", "ranker_mean.npy"):
         assert (np.load(after / name) == np.load(before / name)).all()
 
