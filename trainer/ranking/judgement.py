@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,23 +47,30 @@ def judge(ranker: Ranker, asked: Examples, seed: int) -> Judgement:
     The importance of an input is that by permutation (Breiman, Random Forests, 2001): its values are shuffled among
     the candidates of each task, or, if it describes the playlist, exchanged between tasks.
     """
-    ndcg = mean_ndcg(asked, ranker.score(asked.inputs))
+    ndcg = mean_ndcg(asked, _scores(ranker, asked, asked.inputs))
     judged = Judgement(ndcg, mean_ndcg(asked, asked.solve), len(asked))
     if not judged.better:
         return judged
     random = np.random.default_rng(seed)
-    lost = {name: 1 - mean_ndcg(asked, ranker.score(_shuffled(asked, name, random))) / ndcg for name in INPUTS}
+    lost = {
+        name: 1 - mean_ndcg(asked, _scores(ranker, asked, _shuffled(asked, name, random))) / ndcg for name in INPUTS
+    }
     return replace(judged, importance=dict(sorted(lost.items(), key=lambda item: -item[1])))
 
 
 def mean_ndcg(asked: Examples, scores: Floats) -> float:
     """Return the mean NDCG of the candidates in the order of *scores*, relative to the best order of them."""
     found = []
-    for start, stop in zip(asked.offsets[:-1], asked.offsets[1:], strict=True):
+    for start, stop in pairwise(asked.offsets):
         order = np.argsort(-scores[start:stop], kind="stable")[:ANSWER_ITEMS]
         hits: NDArray[np.int64] = np.flatnonzero(asked.hits[start:stop])
         found.append(metrics.ndcg([str(place) for place in order], [str(place) for place in hits]) if len(hits) else 0)
     return float(np.mean(found))
+
+
+def _scores(ranker: Ranker, asked: Examples, inputs: Floats) -> Floats:
+    """Return the scores of all candidates; task by task, or the units of all of them would be in memory at once."""
+    return np.concatenate([ranker.score(inputs[start:stop]) for start, stop in pairwise(asked.offsets)])
 
 
 def _shuffled(asked: Examples, name: str, random: np.random.Generator) -> Floats:
