@@ -61,7 +61,7 @@ def wait_until_ready(client: httpx.Client) -> str:
 def test_a_fresh_clone_serves_ten_named_tracks(service: httpx.Client):
     answer = service.post("/recommend", json={"title": "late night jazz", "k": 10}).json()
 
-    assert answer["strategy"] == "fold-in"
+    assert answer["strategy"] == "ranked"
     assert len(answer["tracks"]) == 10
     assert all(track["name"] and track["artist"]["name"] for track in answer["tracks"])
 
