@@ -69,8 +69,8 @@ def test_the_trained_row_of_a_playlist_equals_what_the_service_derives(
         *(f"term {row}" for row in range(len(matrix.words) + len(matrix.grams))),
     ]
     served_names = [
-        *(catalogue.items("tracks", [row])[row].id for row in range(space.n_tracks)),
-        *(f"artist {catalogue.items('artists', [row])[row].id}" for row in range(space.n_artists)),
+        *catalogue.ids("tracks"),
+        *(f"artist {id_}" for id_ in catalogue.ids("artists")),
         *(f"term {row}" for row in range(space.n_words + space.n_grams)),
     ]
     served = recommender.features(known_playlists(learned, 200))
@@ -96,9 +96,9 @@ def test_exact_retrieval_equals_brute_force(recommender: Recommender, artifacts:
     ):
         scores = ranking @ query.astype(np.float64)
         scores[artifacts.catalogue.rows("tracks", playlist.tracks)[0]] = -np.inf
-        best = artifacts.catalogue.items("tracks", np.argsort(-scores)[:100].tolist())
+        best = recommender.items("tracks", np.argsort(-scores)[:100].tolist())
         found = {track.id: track.score for track in answer.found}
-        missed = {track.id for track in best.values()} - set(found)
+        missed = {track.id for track in best} - set(found)
         kth = np.sort(scores)[-100]
         rows = artifacts.catalogue.rows("tracks", sorted(missed))[0]
         assert all(abs(scores[row] - kth) < 1e-6 for row in rows)  # tied up to rounding

@@ -20,7 +20,7 @@ from service.api.admission import Overloaded
 from service.api.errors import RETRY_AFTER, Refused
 from service.api.requests import CLIENT_CLOSED_REQUEST, CONTEXT, RequestContext
 from service.api.state import AppState
-from service.engine import NoModel, Recommender
+from service.engine import Items, NoModel, Recommender
 from service.telemetry.metrics import QUEUE_WAIT, WAITING
 
 MAX_FIELDS = 100
@@ -140,4 +140,11 @@ class Answer(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return orjson.dumps(content)
+        return orjson.dumps(content, default=_prepared)
+
+
+def _prepared(content: Any) -> Any:
+    """Return *content* that is JSON already."""
+    if isinstance(content, Items):
+        return orjson.Fragment(content.json)
+    raise TypeError(f"no JSON of a {type(content).__name__}")

@@ -33,7 +33,18 @@ from service.engine.files import write_array, write_text
 from service.engine.foldin import fold_in, gram_matrix
 from service.engine.ids import bare_id
 from service.engine.inputs import INPUTS, INPUTS_OF_CANDIDATES
-from service.engine.items import KINDS, Artist, CountedArtist, Item, Kind, ScoredArtist, ScoredItem, ScoredTrack, Track
+from service.engine.items import (
+    KINDS,
+    Artist,
+    CountedArtist,
+    Item,
+    Items,
+    Kind,
+    ScoredArtist,
+    ScoredItem,
+    ScoredTrack,
+    Track,
+)
 from service.engine.manifest import FORMAT_VERSION, Manifest, Shape
 from service.engine.playlists import Sample
 from service.engine.pool import Pool
@@ -61,6 +72,7 @@ __all__ = [
     "Features",
     "Item",
     "ItemTable",
+    "Items",
     "Kind",
     "Manifest",
     "Model",

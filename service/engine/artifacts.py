@@ -23,8 +23,9 @@ from service.engine.format2 import CatalogueOfFormat2
 from service.engine.inputs import INPUTS
 from service.engine.items import KINDS, Kind
 from service.engine.lease import Lease
-from service.engine.manifest import PLAYLISTS, RANKER, TITLES, Manifest
+from service.engine.manifest import PLAYLISTS, RANKER, RECORDS, TITLES, Manifest
 from service.engine.neighbours import NeighbourIndex
+from service.engine.records import CatalogueRecords, MappedRecords, Records
 from service.engine.stages import Stages
 from service.engine.titles import Titles
 
@@ -69,6 +70,7 @@ class Artifacts:
         vectors: float32, shape (n_features, n_factors). Y.
         gram: float32, shape (n_factors, n_factors). Y'Y + lambda I.
         candidates: the tracks and the artists.
+        records: their JSON.
         stages: the pool and the ranker; None in a version without kept playlists.
         lease: the shared lock on the version.
     """
@@ -80,6 +82,7 @@ class Artifacts:
     vectors: Floats
     gram: Floats
     candidates: Mapping[Kind, Candidates]
+    records: Mapping[Kind, Records]
     stages: Stages | None
     lease: Lease
 
@@ -120,7 +123,8 @@ class Artifacts:
             ) from error
         space = FeatureSpace(arrays["track_artists"], shape.artists, shape.words, shape.grams, weights)
         vectors, gram = arrays["vectors"], np.array(arrays["gram"])
-        return cls(directory, manifest, catalogue, space, vectors, gram, candidates, stages, lease)
+        records = {kind: _records(kind, manifest, arrays, catalogue) for kind in KINDS}
+        return cls(directory, manifest, catalogue, space, vectors, gram, candidates, records, stages, lease)
 
     def close(self) -> None:
         """
@@ -170,6 +174,10 @@ def _candidates(directory: Path, kind: Kind, manifest: Manifest, arrays: Mapping
         NeighbourIndex(directory / f"{kind}.ann", manifest.shape.factors),
         int(manifest.numbers[f"{kind}_effort"]),
     )
+
+
+def _records(kind: Kind, manifest: Manifest, arrays: Mapping[str, NDArray[Any]], catalogue: Catalogue) -> Records:
+    return MappedRecords.open(arrays, kind) if RECORDS in manifest.parts else CatalogueRecords(catalogue, kind)
 
 
 def _map(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:

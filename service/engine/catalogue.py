@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from service.engine.errors import CorruptModel
 from service.engine.files import reading
-from service.engine.items import ITEMS, Artist, Item, Kind
+from service.engine.items import Fields, Kind, item_fields
 from service.engine.seeds import Playlist, Plays, Seeds, Unknown
 from service.engine.text import fold, indexed_text, normalize_title, search_expression, title_terms
 
@@ -121,32 +121,15 @@ def write_catalogue(
         database.close()
 
 
-Record = tuple[Any, ...]  # the fields of an item, its popularity last
-
-
-def _tracks(found: Iterable[Record]) -> dict[int, Record]:
-    return {
-        row: (id_, name, None if artist is None else Artist(artist, artist_name), popularity)
-        for row, id_, name, artist, artist_name, popularity in found
-    }
-
-
-def _artists(found: Iterable[Record]) -> dict[int, Record]:
-    return {row: (id_, name, popularity) for row, id_, name, popularity in found}
-
-
 # A step of a look-up: the form in which it looks for a key, None if it does not, and the rows of such forms.
 Form = Callable[[str], str | None]
 Step = tuple[Form, Callable[[list[str]], dict[str, int]]]
 
-# The statement that reads items by their rows, and the function that makes their records.
-RECORDS: Mapping[Kind, tuple[str, Callable[[Iterable[Record]], dict[int, Record]]]] = {
-    "tracks": (
-        "SELECT t.row, t.id, t.name, a.id, a.name, t.popularity "
-        "FROM tracks t LEFT JOIN artists a ON a.row = t.artist WHERE t.row IN ({})",
-        _tracks,
-    ),
-    "artists": ("SELECT row, id, name, popularity FROM artists WHERE row IN ({})", _artists),
+# The statements that read items by their rows.
+FIELDS: Mapping[Kind, str] = {
+    "tracks": "SELECT t.row, t.popularity, t.id, t.name, a.id, a.name "
+    "FROM tracks t LEFT JOIN artists a ON a.row = t.artist WHERE t.row IN ({})",
+    "artists": "SELECT row, popularity, id, name FROM artists WHERE row IN ({})",
 }
 
 
@@ -251,14 +234,12 @@ class Catalogue:
         rows = self._rows_by("terms", "gram = 0 AND term", sorted(words)).values()
         return sorted(rows) + sorted(self._rows_by("terms", "gram = 1 AND term", sorted(grams)).values())
 
-    def records(self, kind: Kind, rows: Sequence[int]) -> dict[int, Record]:
-        """Return the fields of the track or artist of each of *rows*, its popularity last."""
-        sql, make = RECORDS[kind]
-        return make(self._select(sql, rows))
-
-    def items(self, kind: Kind, rows: Sequence[int]) -> dict[int, Item]:
-        """Return the track or artist of each of *rows*."""
-        return {row: ITEMS[kind](*record) for row, record in self.records(kind, rows).items()}
+    def fields(self, kind: Kind, rows: Sequence[int]) -> dict[int, tuple[Fields, int]]:
+        """Return the fields and the popularity of the track or artist of each of *rows*."""
+        return {
+            row: (item_fields(kind, *fields), popularity)
+            for row, popularity, *fields in self._select(FIELDS[kind], rows)
+        }
 
     def search(self, kind: Kind, text: str) -> Iterator[int]:
         """

@@ -5,9 +5,12 @@ Both kinds go through the same methods; they differ in their fields alone. The J
 class, in this order.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from functools import cached_property
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, overload
+
+import orjson
 
 Kind = Literal["tracks", "artists"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -60,6 +63,74 @@ class CountedArtist(Artist):
 
 
 Item = Track | CountedArtist
-ITEMS: Mapping[Kind, type[Item]] = {"tracks": Track, "artists": CountedArtist}
 ScoredItem = ScoredTrack | ScoredArtist
-SCORED_ITEMS: Mapping[Kind, Callable[..., ScoredItem]] = {"tracks": ScoredTrack, "artists": ScoredArtist}
+AnyItem = TypeVar("AnyItem", covariant=True)
+Fields = Mapping[str, Any]
+
+
+class Items(Sequence[AnyItem], Generic[AnyItem]):
+    """
+    Items as the JSON that a client gets; Python objects are made of it when somebody asks for them.
+
+    Attributes:
+        json: a JSON array.
+    """
+
+    def __init__(self, json: bytes, make: Callable[..., AnyItem]):
+        self.json = json
+        self._make = make
+
+    @cached_property
+    def _made(self) -> list[AnyItem]:
+        return [self._make(**_with_artist(fields)) for fields in orjson.loads(self.json)]
+
+    @overload
+    def __getitem__(self, index: int) -> AnyItem: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[AnyItem]: ...
+
+    def __getitem__(self, index: int | slice) -> AnyItem | list[AnyItem]:
+        return self._made[index]
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.json)
+
+    def __repr__(self) -> str:
+        return repr(self._made)
+
+
+def scored_items(kind: Kind, records: Sequence[bytes | memoryview], scores: Sequence[float]) -> Items[ScoredItem]:
+    """Return items of *kind* with these *records* and *scores*."""
+    return Items(_json(records, b"score", scores), ScoredTrack if kind == "tracks" else ScoredArtist)
+
+
+def counted_items(kind: Kind, records: Sequence[bytes | memoryview], popularity: Sequence[int]) -> Items[Item]:
+    """Return items of *kind* with these *records* and their *popularity*."""
+    return Items(_json(records, b"popularity", popularity), Track if kind == "tracks" else CountedArtist)
+
+
+def item_fields(kind: Kind, id_: str, name: str, artist: str | None = None, artist_name: str | None = None) -> Fields:
+    """Return the fields of an item that are the same in every answer."""
+    if kind == "artists":
+        return {"id": id_, "name": name}
+    return {"id": id_, "name": name, "artist": None if artist is None else {"id": artist, "name": artist_name}}
+
+
+def _json(records: Sequence[bytes | memoryview], field: bytes, values: Sequence[float]) -> bytes:
+    if not records:
+        return b"[]"
+    numbers = orjson.dumps(values)[1:-1].split(b",")
+    each = b'%b,"' + field + b'":%b'
+    return b"[{" + b"},{".join(map(each.__mod__, zip(records, numbers, strict=True))) + b"}]"
+
+
+def _with_artist(fields: dict[str, Any]) -> dict[str, Any]:
+    artist = fields.get("artist")
+    return fields if artist is None else {**fields, "artist": Artist(**artist)}

@@ -20,8 +20,8 @@ from service.engine.ranker import ranker_shapes
 
 FORMAT_VERSION = 3  # the format that this release writes
 OLDEST_FORMAT = 2  # the oldest format that it reads
-PLAYLISTS, RANKER, TITLES = "playlists", "ranker", "titles"
-PARTS = frozenset((PLAYLISTS, RANKER, TITLES))  # the optional parts that it knows
+RECORDS, PLAYLISTS, RANKER, TITLES = "records", "playlists", "ranker", "titles"
+PARTS = frozenset((RECORDS, PLAYLISTS, RANKER, TITLES))  # the optional parts that it knows
 MANIFEST = "manifest.json"
 NOT_A_MANIFEST = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -39,6 +39,7 @@ class Shape:
         ranker_units: the units of each hidden layer of a network.
         titles, titled, title_axes: the number of the distinct titles that are compared by their meaning, that of the
             kept playlists with one of them, and the length of their vectors; 0 if none are compared.
+        record_bytes: the bytes of the records of tracks and of artists; empty if there are no records.
     """
 
     tracks: int
@@ -54,6 +55,7 @@ class Shape:
     titles: int = 0
     titled: int = 0
     title_axes: int = 0
+    record_bytes: Sequence[int] = ()
 
     @property
     def kind(self) -> Kind:
@@ -80,14 +82,26 @@ class Shape:
         for kind, n in zip(KINDS, (self.tracks, self.artists), strict=True):
             shapes |= {f"{kind}_heads": (n, n_head), f"{kind}_tails": (n, self.factors - n_head)}
             shapes |= {f"{kind}_{name}": (n,) for name in ("norms", "tail_norms", "popular", "popular_ranks")}
+        shapes |= self._of_popularity() if self.playlists or self.record_bytes else {}
+        shapes |= self._of_records() if self.record_bytes else {}
         shapes |= self._of_playlists() if self.playlists else {}
         shapes |= self._of_titles() if self.titles else {}
         return shapes | (ranker_shapes(self.ranker_networks, self.ranker_units) if self.ranker_networks else {})
 
+    def _of_popularity(self) -> dict[str, tuple[int, ...]]:
+        return {"tracks_popularity": (self.tracks,), "artists_popularity": (self.artists,)}
+
+    def _of_records(self) -> dict[str, tuple[int, ...]]:
+        tracks, artists = self.record_bytes
+        return {
+            "tracks_record_offsets": (self.tracks + 1,),
+            "tracks_records": (tracks,),
+            "artists_record_offsets": (self.artists + 1,),
+            "artists_records": (artists,),
+        }
+
     def _of_playlists(self) -> dict[str, tuple[int, ...]]:
         return {
-            "tracks_popularity": (self.tracks,),
-            "artists_popularity": (self.artists,),
             "playlists_item_offsets": (self.playlists + 1,),
             "playlists_items": (self.playlist_items,),
             "playlists_offsets": (self.features + 1,),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from service.engine.items import Kind, ScoredItem
+from service.engine.items import Items, Kind, ScoredItem
 from service.engine.seeds import Seeds, Unknown
 
 Strategy = Literal["ranked", "fold-in", "popular"]
@@ -41,7 +41,7 @@ class Recommendation:
     kind: Kind
     strategy: Strategy
     seeds: Seeds
-    found: list[ScoredItem]
+    found: Items[ScoredItem]
 
     @property
     def unknown(self) -> Unknown:

@@ -1,6 +1,6 @@
 """Playlists in, ranked tracks or artists out: the story of the engine."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from service.engine.allowed import NOTHING, Allowed, allow_all, allow_all_but
 from service.engine.artifacts import Artifacts, Candidates
-from service.engine.catalogue import Record
 from service.engine.errors import ModelClosed, PlaylistError, UnknownSeed
 from service.engine.exact import search_exactly, search_neighbours_exactly, unit
 from service.engine.features import Features
 from service.engine.foldin import fold_in
-from service.engine.items import KINDS, SCORED_ITEMS, Item, Kind, ScoredItem
+from service.engine.items import KINDS, Item, Items, Kind, ScoredItem, counted_items, scored_items
 from service.engine.manifest import Manifest
 from service.engine.pool import Pool
 from service.engine.ranker import Ranker
@@ -147,13 +146,12 @@ class Recommender:
         seeds = [self._find(playlist) for playlist in playlists]
         barred = [self._barred(kind, seed, playlist) for seed, playlist in zip(seeds, playlists, strict=True)]
         rankings = self._rank(kind, seeds, barred, options)
-        records = self.artifacts.catalogue.records(kind, _distinct_rows(rankings))
         return [
-            Recommendation(kind, ranking.strategy, seed, _scored(kind, ranking, records))
+            Recommendation(kind, ranking.strategy, seed, self._scored(kind, ranking))
             for seed, ranking in zip(seeds, rankings, strict=True)
         ]
 
-    def similar(self, kind: Kind, seeds: Sequence[str], k: int) -> list[ScoredItem]:
+    def similar(self, kind: Kind, seeds: Sequence[str], k: int) -> Items[ScoredItem]:
         """
         Return the *k* items of *kind* that are nearest to all *seeds* together. The score is the cosine.
 
@@ -166,24 +164,22 @@ class Recommender:
             PlaylistError: *seeds* is empty.
             UnknownSeed: the catalogue does not know one of them.
         """
-        ranking = self._neighbours(kind, self._neighbour_seeds(kind, seeds), k)
-        return _scored(kind, ranking, self.artifacts.catalogue.records(kind, ranking.rows))
+        return self._scored(kind, self._neighbours(kind, self._neighbour_seeds(kind, seeds), k))
 
-    def search(self, kind: Kind, text: str, k: int) -> list[Item]:
+    def search(self, kind: Kind, text: str, k: int) -> Items[Item]:
         """Return the *k* most popular matches of *text*, as in `Catalogue.search`."""
         return self.items(kind, self._allowed[kind].first(self.artifacts.catalogue.search(kind, text), k))
 
-    def look_up(self, kind: Kind, keys: Sequence[str]) -> list[Item]:
+    def look_up(self, kind: Kind, keys: Sequence[str]) -> Items[Item]:
         """Return the items that *keys* mean as seeds, each once and in their order, as in `Catalogue.find`."""
         rows, _ = self.artifacts.catalogue.rows(kind, keys)
         return self.items(kind, rows)
 
-    def items(self, kind: Kind, rows: Sequence[int]) -> list[Item]:
+    def items(self, kind: Kind, rows: Sequence[int]) -> Items[Item]:
         """Return the items of *rows*, in their order."""
-        items = self.artifacts.catalogue.items(kind, rows)
-        return [items[row] for row in rows]
+        return counted_items(kind, *self.artifacts.records[kind].read(rows))
 
-    def popular(self, kind: Kind, k: int) -> list[Item]:
+    def popular(self, kind: Kind, k: int) -> Items[Item]:
         """Return the *k* most popular items of *kind*."""
         return self.items(kind, self._allowed[kind].popular[:k].tolist())
 
@@ -324,7 +320,11 @@ class Recommender:
         rows = _find_nearest(candidates, self._allowed[kind], vectors, query, seeds, k)
         return _order(candidates, rows, np.vecdot(unit(vectors[rows]), query), k)
 
-    def _spread(self, kind: Kind) -> list[Item]:
+    def _scored(self, kind: Kind, ranking: _Ranking) -> Items[ScoredItem]:
+        records, popularity = self.artifacts.records[kind].read(ranking.rows)
+        return scored_items(kind, records, popularity if ranking.scores is None else ranking.scores)
+
+    def _spread(self, kind: Kind) -> Items[Item]:
         """Return a few items of *kind*, from the most popular to the least."""
         popular = self._allowed[kind].popular
         return self.items(kind, popular[:: max(len(popular) // WARM_SEEDS, 1)][:WARM_SEEDS].tolist())
@@ -367,13 +367,6 @@ def _rank_popular(allowed: Allowed, barred: list[int], k: int) -> _Ranking:
     return _Ranking(head[~np.isin(head, barred)][:k].tolist(), None, "popular")
 
 
-def _distinct_rows(rankings: Iterable[_Ranking]) -> list[int]:
-    rows: set[int] = set()
-    for ranking in rankings:
-        rows.update(ranking.rows)
-    return list(rows)
-
-
 def _all_known(kind: str, rows: list[int], unknown: list[str]) -> list[int]:
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
@@ -381,10 +374,3 @@ def _all_known(kind: str, rows: list[int], unknown: list[str]) -> list[int]:
     if not rows:
         raise PlaylistError(f"at least one {kind} is needed to find its neighbours")
     return sorted(rows)  # so that the order of the seeds does not change the rounding
-
-
-def _scored(kind: Kind, ranking: _Ranking, records: Mapping[int, Record]) -> list[ScoredItem]:
-    found = [records[row] for row in ranking.rows]
-    scores = ranking.scores or [record[-1] for record in found]  # else the popularity
-    make = SCORED_ITEMS[kind]
-    return [make(*record[:-1], score) for record, score in zip(found, scores, strict=True)]

@@ -6,6 +6,7 @@ Writing a trained model as the files of one version.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,11 +19,12 @@ from service.engine.exact import RankingVectors, leading_axes, ranking_vectors
 from service.engine.files import write_array
 from service.engine.foldin import gram_matrix
 from service.engine.inputs import INPUTS
-from service.engine.items import KINDS, Kind
-from service.engine.manifest import PLAYLISTS, RANKER, TITLES, Manifest, Shape, describe_files
+from service.engine.items import KINDS, Fields, Kind, item_fields
+from service.engine.manifest import PLAYLISTS, RANKER, RECORDS, TITLES, Manifest, Shape, describe_files
 from service.engine.neighbours import NeighbourIndex
 from service.engine.playlists import Playlists, Sample
 from service.engine.ranker import Ranker
+from service.engine.records import MappedRecords
 from service.engine.text import normalize_title
 from service.engine.titles import Titles
 
@@ -120,8 +122,8 @@ def write_version(directory: Path, version: str, created_at: str, model: Model) 
     for name, array in arrays.items():
         write_array(directory / f"{name}.npy", array)
     tracks, artists = (arrays[f"{kind}_popular_ranks"] for kind in KINDS)
-    records = _track_records(model, tracks), _artist_records(model, artists)
-    write_catalogue(directory / CATALOGUE, *records, model.words, model.grams)
+    rows = _track_rows(model, tracks), _artist_rows(model, artists)
+    write_catalogue(directory / CATALOGUE, *rows, model.words, model.grams)
     numbers = dict(model.numbers)
     if model.ranker is not None:
         numbers["ranker_inputs"] = INPUTS
@@ -140,7 +142,8 @@ def write_version(directory: Path, version: str, created_at: str, model: Model) 
         libraries=model.libraries,
         files=describe_files(directory),
         parts=[
-            part for part, has in ((PLAYLISTS, model.sample), (RANKER, model.ranker), (TITLES, model.titled)) if has
+            RECORDS,
+            *(part for part, has in ((PLAYLISTS, model.sample), (RANKER, model.ranker), (TITLES, model.titled)) if has),
         ],
     )
     manifest.write(directory)
@@ -187,11 +190,12 @@ def _in_file_order(model: Model) -> Model:
 
 
 def _shape(model: Model, arrays: Mapping[str, NDArray[Any]]) -> Shape:
+    shape = replace(model.shape, record_bytes=[len(arrays[f"{kind}_records"]) for kind in KINDS])
     if model.sample is None:
-        return model.shape
+        return shape
     titles, axes = arrays["titles_vectors"].shape if model.titled else (0, 0)
     return replace(
-        model.shape,
+        shape,
         playlists=len(model.sample.items),
         playlist_items=len(arrays["playlists_items"]),
         postings=len(arrays["playlists_rows"]),
@@ -218,19 +222,29 @@ def _arrays(model: Model) -> dict[str, NDArray[Any]]:
         arrays |= {f"{kind}_{name}": array for name, array in vars(ranking).items()}
         arrays |= {f"{kind}_popular": popular.astype(np.int32)}
         arrays |= {f"{kind}_popular_ranks": np.argsort(popular).astype(np.int32)}
+        arrays |= MappedRecords.of(_fields(model, kind), model.items[kind].popularity).arrays(kind)
     if model.sample is not None:
-        arrays |= {f"{kind}_popularity": model.items[kind].popularity for kind in KINDS}
         arrays |= Playlists.of(model.sample, int(model.numbers["postings"])).arrays()
         arrays |= Titles.of(model.sample.titles, int(model.numbers["title_axes"])).arrays() if model.titled else {}
     return arrays if model.ranker is None else arrays | model.ranker.arrays()
 
 
-def _artist_records(model: Model, ranks: Ints) -> Iterator[tuple[str, str, int, int]]:
+def _fields(model: Model, kind: Kind) -> Iterator[Fields]:
+    items, artists = model.items[kind], model.items["artists"]
+    if kind == "artists":
+        yield from map(item_fields, repeat(kind), items.ids, items.names)
+        return
+    for id_, name, row in zip(items.ids, items.names, model.track_artists.tolist(), strict=True):
+        artist = () if row < 0 else (artists.ids[row], artists.names[row])
+        yield item_fields(kind, id_, name, *artist)
+
+
+def _artist_rows(model: Model, ranks: Ints) -> Iterator[tuple[str, str, int, int]]:
     artists = model.items["artists"]
     return zip(artists.ids, artists.names, artists.popularity.tolist(), ranks.tolist(), strict=True)
 
 
-def _track_records(model: Model, ranks: Ints) -> Iterator[tuple[str, str, int | None, int, int]]:
+def _track_rows(model: Model, ranks: Ints) -> Iterator[tuple[str, str, int | None, int, int]]:
     tracks = model.items["tracks"]
     artists = (None if row < 0 else row for row in model.track_artists.tolist())
     return zip(tracks.ids, tracks.names, artists, tracks.popularity.tolist(), ranks.tolist(), strict=True)

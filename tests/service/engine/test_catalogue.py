@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.engine import KINDS, Artist, Catalogue, CorruptModel, CountedArtist, Kind, Track
+from service.engine import KINDS, Catalogue, CorruptModel, Kind
 from service.engine.catalogue import write_catalogue
 
 ODD = ["", "a\0b", "🎵", "'; DROP TABLE tracks; --", "x" * 100_000, " ", "%", "ｉｄ"]
@@ -69,13 +69,6 @@ def test_an_artist_is_found_by_id_then_by_name_then_by_folded_name(catalogue: Ca
 
 def test_an_artist_given_by_id_and_by_name_counts_once(catalogue: Catalogue):
     assert catalogue.rows("artists", ["Radiohead", "a:radiohead", "radiohead"]) == ([0], [])
-
-
-def test_rows_become_tracks(catalogue: Catalogue):
-    joga = Track("t:joga", "Jóga", Artist("a:bjork", "Björk"), 7)
-
-    assert catalogue.items("tracks", [3, 2]) == {3: Track("t:none", "", None, 1), 2: joga}
-    assert catalogue.items("artists", [1]) == {1: CountedArtist("a:bjork", "Björk", 7)}
 
 
 def test_terms_of_a_title_are_found_words_before_grams(catalogue: Catalogue):

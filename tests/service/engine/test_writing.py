@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from service.engine import Artifacts, Manifest, amend_version
+from service.engine import Artifacts, Manifest, Recommender, amend_version
 
 
 def test_the_manifest_describes_every_other_file(version: Path):
@@ -24,9 +24,9 @@ def test_every_number_that_changes_an_answer_is_in_the_manifest(version: Path):
 
 
 def test_tracks_are_written_by_falling_norm_then_popularity_then_id(version: Path):
-    artifacts = Artifacts.open(version)
-    found = artifacts.catalogue.items("tracks", range(artifacts.space.n_tracks))
-    tracks = [found[row] for row in range(artifacts.space.n_tracks)]
+    recommender = Recommender.open(version)
+    artifacts = recommender.artifacts
+    tracks = recommender.items("tracks", range(artifacts.space.n_tracks))
     candidates = artifacts.candidates["tracks"]
     keys = [
         (-norm, -track.popularity, track.id)
@@ -37,7 +37,7 @@ def test_tracks_are_written_by_falling_norm_then_popularity_then_id(version: Pat
     popular = [(-tracks[row].popularity, tracks[row].id) for row in candidates.popular]
     assert popular == sorted(popular)
     assert (candidates.popular_ranks[candidates.popular] == np.arange(len(tracks))).all()
-    artifacts.close()
+    recommender.close()
 
 
 def test_ranking_vectors_add_a_share_of_the_artist(version: Path):
