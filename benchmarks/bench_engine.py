@@ -68,7 +68,7 @@ def bench_recommend(dataset: Dataset, version: Path) -> None:
     playlists = playlists_of_30(dataset)
     queries = recommender.fold_in(playlists)
     tracks = artifacts.candidates["tracks"].ranking
-    ranking = np.ascontiguousarray(np.hstack((tracks.heads, tracks.tails)))
+    (ranking,) = tracks.parts
     reference, rows = implicits_own(artifacts, recommender, playlists)
     del dataset
     gc.collect()

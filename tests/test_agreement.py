@@ -89,7 +89,7 @@ def test_the_trained_row_of_a_playlist_equals_what_the_service_derives(
 def test_exact_retrieval_equals_brute_force(recommender: Recommender, artifacts: Artifacts, learned: Dataset):
     asked = known_playlists(learned, 50)
     tracks = artifacts.candidates["tracks"].ranking
-    ranking = np.hstack((tracks.heads, tracks.tails)).astype(np.float64)
+    ranking = np.hstack(tracks.parts).astype(np.float64)
 
     for playlist, query, answer in zip(
         asked, recommender.fold_in(asked), recommender.recommend(asked, Options(100, rank=False)), strict=True

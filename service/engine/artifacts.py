@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.catalogue import CATALOGUE, Catalogue
+from service.engine.codes import Codes
 from service.engine.encoder import EXTRA, installed_encoder
 from service.engine.errors import CorruptModel, UnsupportedFormat
 from service.engine.exact import RankingVectors
@@ -23,7 +24,7 @@ from service.engine.format2 import CatalogueOfFormat2
 from service.engine.inputs import INPUTS
 from service.engine.items import KINDS, Kind
 from service.engine.lease import Lease
-from service.engine.manifest import PLAYLISTS, RANKER, RECORDS, TITLES, Manifest
+from service.engine.manifest import PLAYLISTS, RANKER, TITLES, Manifest
 from service.engine.neighbours import NeighbourIndex
 from service.engine.records import CatalogueRecords, MappedRecords, Records
 from service.engine.stages import Stages
@@ -111,10 +112,10 @@ class Artifacts:
     def _verified(cls, directory: Path, manifest: Manifest, lease: Lease) -> Self:
         shape = manifest.shape
         try:
-            weights = manifest.weights
-            arrays = {name: _map(directory / f"{name}.npy", expected) for name, expected in shape.arrays().items()}
+            weights, shapes = manifest.weights, shape.arrays(manifest.format_version)
+            arrays = {name: _map(directory / f"{name}.npy", expected) for name, expected in shapes.items()}
             candidates = {kind: _candidates(directory, kind, manifest, arrays) for kind in KINDS}
-            stages = _stages(directory, manifest, arrays)
+            stages = _stages(directory, manifest, arrays, candidates[shape.kind].ranking)
             reader = CatalogueOfFormat2 if manifest.format_version == 2 else Catalogue
             catalogue = reader.open(directory / CATALOGUE)
         except (ValueError, KeyError) as error:
@@ -138,13 +139,15 @@ class Artifacts:
         self.lease.close()
 
 
-def _stages(directory: Path, manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> Stages | None:
+def _stages(
+    directory: Path, manifest: Manifest, arrays: Mapping[str, NDArray[Any]], ranking: RankingVectors
+) -> Stages | None:
     if RANKER in manifest.parts and list(manifest.numbers["ranker_inputs"]) != list(INPUTS):
         raise UnsupportedFormat(f"{directory} has a ranker of other inputs than this release computes; train again")
     if PLAYLISTS not in manifest.parts:
         return None
     titles = _titles(directory, manifest, arrays)
-    return Stages.of(arrays, manifest.shape, int(manifest.numbers["nearest"]), titles)
+    return Stages.of(arrays, manifest.shape, ranking, int(manifest.numbers["nearest"]), titles)
 
 
 def _titles(directory: Path, manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> Titles | None:
@@ -163,12 +166,10 @@ def _titles(directory: Path, manifest: Manifest, arrays: Mapping[str, NDArray[An
 
 
 def _candidates(directory: Path, kind: Kind, manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> Candidates:
-    heads, tails, norms, tail_norms, popular, popular_ranks = (
-        arrays[f"{kind}_{name}"] for name in ("heads", "tails", "norms", "tail_norms", "popular", "popular_ranks")
-    )
+    popular, popular_ranks = arrays[f"{kind}_popular"], arrays[f"{kind}_popular_ranks"]
     return Candidates(
         manifest.shape.rows(kind),
-        RankingVectors(heads, tails, norms, tail_norms),
+        _ranking(kind, manifest, arrays),
         popular,
         popular_ranks,
         NeighbourIndex(directory / f"{kind}.ann", manifest.shape.factors),
@@ -176,8 +177,17 @@ def _candidates(directory: Path, kind: Kind, manifest: Manifest, arrays: Mapping
     )
 
 
+def _ranking(kind: Kind, manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> RankingVectors:
+    norms = arrays[f"{kind}_norms"]
+    if manifest.format_version <= 3:
+        parts = [arrays[f"{kind}_heads"], arrays[f"{kind}_tails"]]
+        return RankingVectors(parts, norms, Codes.of(parts, norms))
+    return RankingVectors([arrays[f"{kind}_ranking"]], norms, Codes.open(arrays, kind))
+
+
 def _records(kind: Kind, manifest: Manifest, arrays: Mapping[str, NDArray[Any]], catalogue: Catalogue) -> Records:
-    return MappedRecords.open(arrays, kind) if RECORDS in manifest.parts else CatalogueRecords(catalogue, kind)
+    old = manifest.format_version <= 3
+    return CatalogueRecords(catalogue, kind) if old else MappedRecords.open(arrays, kind)
 
 
 def _map(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:

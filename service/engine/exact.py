@@ -9,12 +9,16 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.codes import Codes, encode
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 LEAST = float(np.finfo(np.float32).min)
+EPSILON = float(np.finfo(np.float32).eps)
+NEVER = int(np.iinfo(np.int32).min)  # the product of a row that must not be found
 NO_ROWS: Rows = np.empty(0, np.int64)
 
 
@@ -56,50 +60,26 @@ def ranking_vectors(vectors: Floats, track_artists: Ints, beta: float) -> Floats
     return ranking
 
 
-def head_length(n_factors: int) -> int:
-    """Return the number of leading axes that a search reads first; `docs/decisions.md` compares other shares."""
-    return (5 * n_factors + 7) // 8
-
-
-def leading_axes(vectors: Floats) -> Floats:
-    """
-    Return the rotation after which the first axes of *vectors* carry the most of their length, the last the least.
-
-    A rotation changes no inner product, and so no answer.
-
-    Args:
-        vectors: float32, shape (n_rows, n_factors).
-
-    Returns:
-        float32, shape (n_factors, n_factors), orthonormal. Rotate vectors by `vectors @ rotation`.
-    """
-    _, axes = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
-    return np.ascontiguousarray(axes[:, ::-1], np.float32)
-
-
 @dataclass(frozen=True)
 class RankingVectors:
     """
-    The vectors z that rank continuations: rows by falling norm, axes by falling weight (see `leading_axes`).
+    The vectors z that rank continuations, by falling norm.
 
     Attributes:
-        heads: float32, shape (n_rows, n_head). The leading axes.
-        tails: float32, shape (n_rows, n_factors - n_head). The other axes.
+        parts: float32, shape (n_rows, n_axes) each. Their axes, in one array or, as format 3 has them, in two.
         norms: float32, shape (n_rows,). |z|, falling.
-        tail_norms: float32, shape (n_rows,). The norm of each row of *tails*.
+        codes: their codes.
     """
 
-    heads: Floats
-    tails: Floats
+    parts: Sequence[Floats]
     norms: Floats
-    tail_norms: Floats
+    codes: Codes
 
     @classmethod
-    def split(cls, vectors: Floats) -> Self:
-        """Split *vectors*, float32, shape (n_rows, n_factors), in the order of rows and axes described above."""
-        n_head = head_length(vectors.shape[1])
-        heads, tails = np.ascontiguousarray(vectors[:, :n_head]), np.ascontiguousarray(vectors[:, n_head:])
-        return cls(heads, tails, np.linalg.norm(vectors, axis=1), np.linalg.norm(tails, axis=1))
+    def of(cls, vectors: Floats) -> Self:
+        """Return *vectors*, float32, shape (n_rows, n_factors), which are in the order described above."""
+        norms = np.linalg.norm(vectors, axis=1)
+        return cls([vectors], norms, Codes.of([vectors], norms))
 
     def __len__(self) -> int:
         return len(self.norms)
@@ -114,70 +94,61 @@ class RankingVectors:
         Returns:
             float32, shape (n_rows,).
         """
-        n_head = self.heads.shape[1]
-        heads = np.vecdot(self.heads.take(rows, axis=0), query[:n_head])
-        tails = np.vecdot(self.tails.take(rows, axis=0), query[n_head:])
-        return np.asarray(heads + tails, np.float32)
+        scores, start = np.zeros(len(rows), np.float32), 0
+        for part in self.parts:
+            scores += np.vecdot(part.take(rows, axis=0), query[start : start + part.shape[1]])
+            start += part.shape[1]
+        return scores
 
 
-class _Pool:
+class _Best:
     """The best rows that one query has met so far, and the score that a further row has to reach."""
 
-    def __init__(self, query: Floats, vectors: RankingVectors, k: int, excluded: Sequence[int]):
-        self._tail = query[vectors.heads.shape[1] :]
-        self._length, self._tail_length = float(np.linalg.norm(query)), np.linalg.norm(self._tail)
-        self._vectors, self._k, self._excluded = vectors, k, excluded
-        # Two ways to sum the same products differ by less than this margin.
-        self._rounding = 2 * len(query) * float(np.finfo(np.float32).eps) * self._length * float(vectors.norms[0])
-        self._threshold = LEAST
-        self._scores, self.rows = np.empty(0, np.float32), NO_ROWS
+    def __init__(self, query: Floats, code: NDArray[np.int8], step: float, vectors: RankingVectors, k: int):
+        self._query, self._vectors, self._k = query, vectors, k
+        self._length, self._threshold = float(np.linalg.norm(query)), LEAST
+        self.rows, self.scores = NO_ROWS, np.empty(0, np.float32)
+        # By codes, a score errs by the error of the row and by that of the query; floats are rounded on both sides.
+        codes, n_factors = vectors.codes, len(query)
+        longest = vectors.norms[codes.shells[:-1]].astype(np.float64)
+        lost = np.linalg.norm(query - np.float32(step) * code) + 4 * n_factors * EPSILON * self._length
+        self._error = codes.errors * self._length + longest * lost
+        self._scale = codes.steps.astype(np.float64) * step
 
     def end(self) -> int:
         """Return the first row at which |query| * |row| cannot reach the threshold any more."""
         if self._threshold <= 0:
             return len(self._vectors)
-        # The norms fall. `searchsorted` on their reverse would copy them each time.
-        return bisect_right(self._vectors.norms, -self._threshold / self._length, key=neg)
+        # The norms fall. `searchsorted` on their reverse would copy them each time. A score may be rounded up.
+        least = self._threshold * (1 - len(self._query) * EPSILON)
+        return bisect_right(self._vectors.norms, -least / self._length, key=neg)
 
-    def add(self, heads: Floats, start: int) -> None:
+    def add(self, products: Ints, start: int) -> None:
         """
-        Consider the block of rows that begins at *start*. *heads* are its inner products on the leading axes.
+        Consider the block of rows that begins at *start*, by the *products* of their codes with that of the query.
 
-        The rest of a row's score is at most |tail of query| * |tail of row|, so only a few rows need their tails read.
+        Only a row whose product is within its error of the threshold can be one of the best, so only a few rows have
+        their scores computed.
         """
-        self._exclude(heads, start)
-        if self._threshold == LEAST and len(heads) > self._k:
-            self._raise_threshold(self._complete(heads, np.argpartition(heads, -self._k)[-self._k :], start))
-        reach = self._vectors.tail_norms[start : start + len(heads)] * self._tail_length
-        reach += heads
-        found = (reach >= self._threshold).nonzero()[0]
+        stop = start + len(products)
+        if self._threshold == LEAST and len(products) > self._k:
+            likely = np.argpartition(products * self._vectors.codes.of_each(self._scale, start, stop), -self._k)
+            likely = likely[-self._k :]
+            self._raise_threshold(self._vectors.score(likely[products[likely] > NEVER] + start, self._query))
+        least = np.ceil((self._threshold - self._error) / self._scale).clip(NEVER + 1, -NEVER - 1).astype(np.int32)
+        found = (products >= self._vectors.codes.of_each(least, start, stop)).nonzero()[0] + start
         if len(found):
-            self._scores = np.concatenate((self._scores, self._complete(heads, found, start)))
-            self.rows = np.concatenate((self.rows, found + start))
-            self._keep_best()
-
-    def _exclude(self, heads: Floats, start: int) -> None:
-        first = bisect_left(self._excluded, start)
-        last = bisect_left(self._excluded, start + len(heads), first)
-        if first < last:
-            heads[np.array(self._excluded[first:last]) - start] = -np.inf
-
-    def _complete(self, heads: Floats, found: Rows, start: int) -> Floats:
-        """Return the scores, tails included, of the rows *found* in the block that begins at *start*."""
-        if 3 * len(found) > len(heads):  # to read all in order is faster than to read many here and there
-            return np.asarray((heads + self._vectors.tails[start : start + len(heads)] @ self._tail)[found])
-        return heads[found] + self._vectors.tails.take(found + start, axis=0) @ self._tail
-
-    def _keep_best(self) -> None:
-        if len(self._scores) >= self._k:
-            self._raise_threshold(self._scores)
-            kept = self._scores >= self._threshold
-            self._scores, self.rows = self._scores[kept], self.rows[kept]
+            self.scores = np.concatenate((self.scores, self._vectors.score(found, self._query)))
+            self.rows = np.concatenate((self.rows, found))
+            self._raise_threshold(self.scores)
+            kept = self.scores >= self._threshold
+            self.scores, self.rows = self.scores[kept], self.rows[kept]
 
     def _raise_threshold(self, scores: Floats) -> None:
-        """Raise the threshold to the k-th of *scores*: a row below it cannot be among the best k."""
-        kth = len(scores) - self._k
-        self._threshold = max(float(np.partition(scores, kth)[kth]) - self._rounding, LEAST)
+        """Raise the threshold to the k-th of *scores*, if there are so many: a lower one is not among the best k."""
+        if len(scores) >= self._k:
+            kth = len(scores) - self._k
+            self._threshold = max(float(np.partition(scores, kth)[kth]), self._threshold)
 
 
 def search_exactly(
@@ -187,13 +158,13 @@ def search_exactly(
     excluded: Sequence[Sequence[int]],
     blocked: Mask | None = None,
     blocks: Blocks = BLOCKS,
-) -> list[Rows]:
+) -> list[tuple[Rows, Floats]]:
     """
     Find, for each query, every row that can be among its best *k* by inner product.
 
     Rows come by falling norm, so a query ends at the row where |query| * |row| cannot reach its k-th score any more.
-    Of the rows before that, the leading axes alone rule out most. All queries share one matrix product for each block
-    of rows, and each leaves at its own end.
+    Of the rows before that, their codes rule out most. All queries share one product of codes for each block of rows,
+    and each leaves at its own end.
 
     Args:
         queries: float32, shape (n_queries, n_factors).
@@ -204,27 +175,33 @@ def search_exactly(
         blocks: the sizes of the blocks; they change the time and not the best *k*.
 
     Returns:
-        For each query, int64 row numbers in no order: its best *k*, rows tied with them up to rounding, and perhaps a
-        few more. If *k* rows or fewer are neither excluded nor blocked, all of those.
+        For each query, int64 row numbers in no order, and their scores: its best *k* and those that are tied with the
+        last of them. If *k* rows or fewer are neither excluded nor blocked, all of those.
     """
-    if not len(vectors.norms):
-        return [NO_ROWS] * len(queries)
-    pools = [_Pool(query, vectors, k, rows) for query, rows in zip(queries, excluded, strict=True)]
-    heads = np.ascontiguousarray(queries[:, : vectors.heads.shape[1]])
-    ends = [len(vectors.norms)] * len(pools)
-    active, start, size = list(range(len(pools))), 0, blocks.first
+    codes, steps = encode(queries)
+    best = [
+        _Best(query, code, step, vectors, k) for query, code, step in zip(queries, codes, steps.tolist(), strict=True)
+    ]
+    ends = [len(vectors)] * len(best)
+    active, start, size = list(range(len(best))) if len(vectors) else [], 0, blocks.first
     while active:
         stop = min(start + size, max(map(ends.__getitem__, active)))
-        block = vectors.heads[start:stop]
-        products = heads[active] @ block.T if len(active) > 1 else (block @ heads[active[0]])[None]
+        products = vectors.codes.multiply(start, stop, codes[active])
         if blocked is not None:
-            products[:, blocked[start:stop]] = -np.inf
-        for query, scores in zip(active, products, strict=True):
-            pools[query].add(scores, start)
-            ends[query] = pools[query].end()
+            products[:, blocked[start:stop]] = NEVER
+        for query, of_query in zip(active, products, strict=True):
+            of_query[_within(excluded[query], start, stop)] = NEVER
+            best[query].add(of_query, start)
+            ends[query] = best[query].end()
         active, start = [query for query in active if ends[query] > stop], stop
         size = min(4 * size, blocks.largest, max(blocks.first, blocks.products // max(len(active), 1)))
-    return [pool.rows for pool in pools]
+    return [(each.rows, each.scores) for each in best]
+
+
+def _within(rows: Sequence[int], start: int, stop: int) -> list[int]:
+    """Return the places, counted from *start*, of those of *rows*, which ascend, up to *stop*."""
+    first = bisect_left(rows, start)
+    return [row - start for row in rows[first : bisect_left(rows, stop, first)]]
 
 
 def search_neighbours_exactly(

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.exact import RankingVectors, unit
+from service.engine.exact import RankingVectors
+from service.engine.order import falling
 from service.engine.playlists import Votes
 
 Floats = NDArray[np.float32]
@@ -23,8 +24,10 @@ Rows = NDArray[np.int64]
 # The rank whose score stands for 1 in ratios of scores.
 REFERENCE = 50
 
-# The highest cosine is taken over this many seeds, those of the lowest rows.
+# The cosines are those with so many seeds, those of the lowest rows.
 COMPARED_SEEDS = 100
+
+LEAST_LENGTH = np.float32(1e-9)  # so that nothing is divided by 0
 
 # The strongest seeds, those with the most plays: a cosine with one of them tells more than one with any other.
 STRONGEST_SEEDS = 5
@@ -73,14 +76,12 @@ class ItemFacts:
     Facts on all items of the kind that is ranked.
 
     Attributes:
-        vectors: float32, shape (n_items, n_factors). y.
         ranking: the vectors that rank them.
         popularity: int32, shape (n_items,). The number of playlists with each.
         artists: int32, shape (n_items,). The artist's row of each track, -1 if it has none, as artists themselves.
         artist_popularity: int32, shape (n_artists,).
     """
 
-    vectors: Floats
     ranking: RankingVectors
     popularity: Ints
     artists: Ints
@@ -119,7 +120,7 @@ def describe(query: Query, rows: Rows, solve: Floats, votes: Votes, alike: Votes
 
     Args:
         query: the playlist.
-        rows: int64, shape (n,). The candidates, at least one.
+        rows: int64, shape (n,). The candidates, at least one, ascending.
         solve: float32, shape (n,). Their scores by the solve.
         votes: the votes of its neighbours; candidates may have none.
         alike: the votes of playlists with like titles, likewise.
@@ -128,28 +129,29 @@ def describe(query: Query, rows: Rows, solve: Floats, votes: Votes, alike: Votes
     Returns:
         float32, shape (n, n_inputs), in the order of `INPUTS`.
     """
-    described = np.empty((len(rows), len(INPUTS)), np.float32)
+    described = np.empty((len(INPUTS), len(rows)), np.float32)
     sums, by_title = sums_of(rows, votes), sums_of(rows, alike)
-    popularity = np.maximum(facts.popularity.take(rows), 1)
+    popularity = _at_least_1(facts.popularity.take(rows))
+    logs = np.log(popularity)
     lengths = facts.ranking.norms.take(rows)
     order = np.argsort(query.seeds)
     seeds, strengths = np.asarray(query.seeds, np.int64)[order], query.strengths[order]
-    of_seeds = np.log(np.maximum(facts.popularity[seeds], 1)).mean() if len(seeds) else 0.0
+    of_seeds = np.log(_at_least_1(facts.popularity[seeds])).mean() if len(seeds) else np.float32(0)
     reference, length = reference_of(solve), np.linalg.norm(query.x)
     n_seeds, n_artists = len(seeds), len(np.unique(facts.artists[seeds]))
     values = (
         relative(solve),
-        _log_ranks(solve, rows),
-        solve / np.maximum(lengths * length, 1e-9),
+        _log_ranks(solve),
+        solve / np.maximum(lengths * length, LEAST_LENGTH),
         relative(sums),
-        _log_ranks(sums, rows),
+        _log_ranks(sums),
         sums / np.sqrt(popularity),
         relative(by_title),
-        _log_ranks(by_title, rows) if len(alike.rows) else 0.0,
-        np.log(popularity),
-        np.log(popularity) - of_seeds if n_seeds else 0.0,
+        _log_ranks(by_title) if len(alike.rows) else 0.0,
+        logs,
+        logs - of_seeds if n_seeds else 0.0,
         lengths,
-        *_cosines(facts.vectors, rows, seeds, strengths),
+        *_cosines(facts.ranking, rows, seeds, strengths),
         *_of_artists(query, seeds, rows, sums, facts),
         np.log1p(n_seeds),
         n_seeds / max(n_seeds + query.n_unknown, 1),
@@ -162,9 +164,9 @@ def describe(query: Query, rows: Rows, solve: Floats, votes: Votes, alike: Votes
         reference,
         *(of.similarities[0] if len(of.similarities) else 0.0 for of in (votes, alike)),
     )
-    for column, value in zip(described.T, values, strict=True):
-        column[:] = value
-    return described
+    for row, value in zip(described, values, strict=True):
+        row[:] = value
+    return described.T
 
 
 def reference_of(scores: Floats) -> float:
@@ -187,38 +189,39 @@ def sums_of(rows: Rows, votes: Votes) -> Floats:
     return np.asarray(votes.sums[places] * (votes.rows[places] == rows), np.float32)
 
 
-def _log_ranks(scores: Floats, rows: Rows) -> Floats:
-    ranks = np.empty(len(rows), np.float32)
-    ranks[np.lexsort((rows, -scores))] = np.arange(len(rows), dtype=np.float32)
+def _at_least_1(counts: Ints) -> Floats:
+    return np.maximum(counts, 1, dtype=np.float32)
+
+
+def _log_ranks(scores: Floats) -> Floats:
+    ranks = np.empty(len(scores), np.float32)
+    ranks[falling(scores)] = np.arange(len(scores), dtype=np.float32)
     return np.log1p(ranks)
 
 
-def _cosines(vectors: Floats, rows: Rows, seeds: Rows, strengths: Floats) -> Sequence[Floats | float]:
+def _cosines(ranking: RankingVectors, rows: Rows, seeds: Rows, strengths: Floats) -> Sequence[Floats | float]:
     """Return the mean and the highest cosine of each of *rows* with the *seeds*, and that with the strongest ones."""
     if not len(seeds):
         return 0.0, 0.0, 0.0
-    candidates, compared = vectors.take(rows, axis=0), unit(vectors[seeds])
-    lengths = np.maximum(np.sqrt(np.vecdot(candidates, candidates)), np.float32(1e-9))
-    products = candidates @ compared[:COMPARED_SEEDS].T
+    cosines = ranking.codes.cosines(rows, seeds[:COMPARED_SEEDS], ranking.norms)
     strongest = np.argsort(-strengths[:COMPARED_SEEDS], kind="stable")[:STRONGEST_SEEDS]
-    found = candidates @ compared.mean(axis=0), products.max(axis=1), products[:, strongest].max(axis=1)
-    return [products / lengths for products in found]
+    return cosines.mean(axis=0), cosines.max(axis=0), cosines[strongest].max(axis=0)
 
 
 def _of_artists(query: Query, seeds: Rows, rows: Rows, sums: Floats, facts: ItemFacts) -> tuple[NDArray[Any], ...]:
-    artists, shares = facts.artists.take(rows), 100 * sums / max(float(sums.sum()), 1e-6)
+    artists, shares = facts.artists.take(rows), np.float32(100) * sums / max(sums.sum(), LEAST_LENGTH)
     known = artists >= 0
     if not known.any():
         none = np.zeros(len(rows), np.float32)
         return none, none + 1, none, none, none, shares
-    popularity, of_seeds = facts.artist_popularity.take(artists), np.sort(facts.artists[seeds])
-    n_seeds = known * (of_seeds.searchsorted(artists, "right") - of_seeds.searchsorted(artists))
+    popularity, of_seeds = _at_least_1(facts.artist_popularity.take(artists)), np.sort(facts.artists[seeds])
+    n_seeds = known * (of_seeds.searchsorted(artists, "right") - of_seeds.searchsorted(artists)).astype(np.float32)
     _, places = np.unique(artists, return_inverse=True)
     return (
         known * np.log1p(popularity),
-        np.where(known, facts.popularity.take(rows) / np.maximum(popularity, 1), 1),
+        np.where(known, facts.popularity.take(rows) / popularity, np.float32(1)),
         np.log1p(n_seeds),
-        n_seeds / max(len(seeds), 1),
-        known * np.isin(artists, query.artists),
-        np.where(known, np.bincount(places, weights=shares)[places], shares),
+        n_seeds / np.float32(max(len(seeds), 1)),
+        known * np.isin(artists, query.artists).astype(np.float32),
+        np.where(known, np.bincount(places, weights=shares)[places].astype(np.float32), shares),
     )

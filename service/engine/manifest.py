@@ -12,16 +12,15 @@ from typing import Any, Self
 
 from service.engine.encoder import DIMENSIONS
 from service.engine.errors import CorruptModel, NoModel, UnsupportedFormat
-from service.engine.exact import head_length
 from service.engine.features import Weights
 from service.engine.files import reading, write_text
 from service.engine.items import KINDS, Kind
 from service.engine.ranker import ranker_shapes
 
-FORMAT_VERSION = 3  # the format that this release writes
+FORMAT_VERSION = 4  # the format that this release writes
 OLDEST_FORMAT = 2  # the oldest format that it reads
-RECORDS, PLAYLISTS, RANKER, TITLES = "records", "playlists", "ranker", "titles"
-PARTS = frozenset((RECORDS, PLAYLISTS, RANKER, TITLES))  # the optional parts that it knows
+PLAYLISTS, RANKER, TITLES = "playlists", "ranker", "titles"
+PARTS = frozenset((PLAYLISTS, RANKER, TITLES))  # the optional parts that it knows
 MANIFEST = "manifest.json"
 NOT_A_MANIFEST = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -39,7 +38,8 @@ class Shape:
         ranker_units: the units of each hidden layer of a network.
         titles, titled, title_axes: the number of the distinct titles that are compared by their meaning, that of the
             kept playlists with one of them, and the length of their vectors; 0 if none are compared.
-        record_bytes: the bytes of the records of tracks and of artists; empty if there are no records.
+        record_bytes: the bytes of the records of tracks and of artists; empty before format 4.
+        shells: the number of shells of the codes of tracks and of artists; empty before format 4.
     """
 
     tracks: int
@@ -56,6 +56,7 @@ class Shape:
     titled: int = 0
     title_axes: int = 0
     record_bytes: Sequence[int] = ()
+    shells: Sequence[int] = ()
 
     @property
     def kind(self) -> Kind:
@@ -71,34 +72,36 @@ class Shape:
         """Return the rows of the items of *kind* among all vectors."""
         return slice(0, self.tracks) if kind == "tracks" else slice(self.tracks, self.tracks + self.artists)
 
-    def arrays(self) -> dict[str, tuple[int, ...]]:
-        """Return the name and shape of each array of a version."""
-        n_head = head_length(self.factors)
+    def arrays(self, format_version: int) -> dict[str, tuple[int, ...]]:
+        """Return the name and shape of each array of a version of this format."""
         shapes: dict[str, tuple[int, ...]] = {
             "vectors": (self.features, self.factors),
             "gram": (self.factors, self.factors),
             "track_artists": (self.tracks,),
         }
         for kind, n in zip(KINDS, (self.tracks, self.artists), strict=True):
-            shapes |= {f"{kind}_heads": (n, n_head), f"{kind}_tails": (n, self.factors - n_head)}
-            shapes |= {f"{kind}_{name}": (n,) for name in ("norms", "tail_norms", "popular", "popular_ranks")}
-        shapes |= self._of_popularity() if self.playlists or self.record_bytes else {}
-        shapes |= self._of_records() if self.record_bytes else {}
+            shapes |= {f"{kind}_{name}": (n,) for name in ("norms", "popular", "popular_ranks")}
+            shapes |= self._of_format_3(kind, n) if format_version <= 3 else self._of_items(kind, n)
         shapes |= self._of_playlists() if self.playlists else {}
         shapes |= self._of_titles() if self.titles else {}
         return shapes | (ranker_shapes(self.ranker_networks, self.ranker_units) if self.ranker_networks else {})
 
-    def _of_popularity(self) -> dict[str, tuple[int, ...]]:
-        return {"tracks_popularity": (self.tracks,), "artists_popularity": (self.artists,)}
-
-    def _of_records(self) -> dict[str, tuple[int, ...]]:
-        tracks, artists = self.record_bytes
+    def _of_items(self, kind: Kind, n: int) -> dict[str, tuple[int, ...]]:
         return {
-            "tracks_record_offsets": (self.tracks + 1,),
-            "tracks_records": (tracks,),
-            "artists_record_offsets": (self.artists + 1,),
-            "artists_records": (artists,),
+            f"{kind}_ranking": (n, self.factors),
+            f"{kind}_codes": (n, self.factors),
+            f"{kind}_code_shells": (self.shells[KINDS.index(kind)] + 1,),
+            f"{kind}_code_steps": (self.shells[KINDS.index(kind)],),
+            f"{kind}_code_errors": (self.shells[KINDS.index(kind)],),
+            f"{kind}_popularity": (n,),
+            f"{kind}_record_offsets": (n + 1,),
+            f"{kind}_records": (self.record_bytes[KINDS.index(kind)],),
         }
+
+    def _of_format_3(self, kind: Kind, n: int) -> dict[str, tuple[int, ...]]:
+        n_head = (5 * self.factors + 7) // 8
+        shapes: dict[str, tuple[int, ...]] = {f"{kind}_heads": (n, n_head), f"{kind}_tails": (n, self.factors - n_head)}
+        return shapes | ({f"{kind}_popularity": (n,)} if self.playlists else {})
 
     def _of_playlists(self) -> dict[str, tuple[int, ...]]:
         return {

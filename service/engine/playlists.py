@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from service.engine.features import Features, Ragged, spans
+from service.engine.order import falling
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -178,7 +179,7 @@ class Playlists:
             return np.empty(0, np.int64), NONE
         products = self.weights[places] * np.repeat(weights, lengths)
         similarities = np.add.reduceat(products[order], firsts)
-        nearest = np.lexsort((rows, -similarities))[:n_neighbours]
+        nearest = falling(similarities)[:n_neighbours]  # `rows` ascend
         nearest = nearest[similarities[nearest] > 0]
         return rows[nearest], similarities[nearest]
 

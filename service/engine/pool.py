@@ -108,7 +108,7 @@ class Pooling:
         rows, solve = self._voted(query, votes, alike, barred, blocked)
         if len(rows) < max(k, LEAST):
             rows = _union(rows, self._searched(query, barred, blocked, max(k, LEAST)))
-            solve = self.facts.ranking.score(rows, query.x)
+            solve = self.facts.ranking.codes.products(rows, query.x)
         if not len(rows):
             return Pool(rows, solve, np.empty((0, len(INPUTS)), np.float32))
         return Pool(rows, solve, describe(query, rows, solve, votes, alike, self.facts))
@@ -116,7 +116,7 @@ class Pooling:
     def _searched(self, query: Query, barred: Sequence[int], blocked: Mask | None, k: int) -> Rows:
         """Return the *k* best items by the solve; if it knows nothing of the playlist, the most popular ones."""
         if query.x.any():
-            return search_exactly(query.x[None], self.facts.ranking, k, [barred], blocked)[0]
+            return search_exactly(query.x[None], self.facts.ranking, k, [barred], blocked)[0][0]
         everything = np.arange(len(self.facts.popularity))
         rows = everything[_are_allowed(everything, barred, blocked)]
         return rows[_best(np.asarray(self.facts.popularity[rows], np.float32), k)]
@@ -130,7 +130,7 @@ class Pooling:
         sums: Floats = relative(sums_of(rows, votes)) + np.float32(TITLES_WEIGHT) * relative(sums_of(rows, alike))
         most = np.sort(_best(sums, SCORED))
         rows, sums = rows[most], sums[most]
-        solve = self.facts.ranking.score(rows, query.x)
+        solve = self.facts.ranking.codes.products(rows, query.x)
         pooled = np.sort(_best(relative(solve) + np.float32(VOTES_WEIGHT) * sums, POOLED))
         return rows[pooled], solve[pooled]
 

@@ -68,7 +68,9 @@ class Ranker:
         values = standardize(inputs, self.mean, self.deviation)
         *hidden, (weights, biases) = self.layers
         for hidden_weights, hidden_biases in hidden:
-            values = np.maximum(values @ hidden_weights + hidden_biases, 0)
+            values = values @ hidden_weights
+            values += hidden_biases  # in place: new arrays of this size take longer than the arithmetic
+            np.maximum(values, 0, out=values)
         return np.asarray((values @ weights + biases)[..., 0].mean(axis=0), np.float32)
 
 

@@ -17,6 +17,7 @@ from service.engine.features import Features
 from service.engine.foldin import fold_in
 from service.engine.items import KINDS, Item, Items, Kind, ScoredItem, counted_items, scored_items
 from service.engine.manifest import Manifest
+from service.engine.order import falling
 from service.engine.pool import Pool
 from service.engine.ranker import Ranker
 from service.engine.recommendation import Options, Recommendation, Strategy
@@ -301,10 +302,7 @@ class Recommender:
         candidates = self.artifacts.candidates[kind]
         queries = np.stack([self._solve(features, index) for index in known])
         found = search_exactly(queries, candidates.ranking, k, barred, self._allowed[kind].blocked)
-        return [
-            _order(candidates, rows, candidates.ranking.score(rows, query), k)
-            for query, rows in zip(queries, found, strict=True)
-        ]
+        return [_order(candidates, rows, scores, k) for rows, scores in found]
 
     def _neighbour_seeds(self, kind: Kind, seeds: Sequence[str]) -> list[int]:
         return _all_known(kind.removesuffix("s"), *self.artifacts.catalogue.rows(kind, seeds))
@@ -358,7 +356,7 @@ def _without(rows: Rows, barred: Sequence[int]) -> Rows:
 
 
 def _order(candidates: Candidates, rows: Rows, scores: Floats, k: int) -> _Ranking:
-    order = np.lexsort((candidates.popular_ranks[rows], -scores))[:k]
+    order = falling(scores, candidates.popular_ranks[rows])[:k]
     return _Ranking(rows[order].tolist(), scores[order].astype(np.float64).round(SCORE_DECIMALS).tolist())
 
 

@@ -78,7 +78,7 @@ class MappedRecords:
 
 @dataclass(frozen=True)
 class CatalogueRecords:
-    """Records read from the catalogue, for a version without the part `records`."""
+    """Records read from the catalogue, for a version of format 3 or older."""
 
     catalogue: Catalogue
     kind: Kind

@@ -34,21 +34,27 @@ class Stages:
     ranker: Ranker | None
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]], shape: Shape, n_neighbours: int, titles: Titles | None) -> Self:
+    def of(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        shape: Shape,
+        ranking: RankingVectors,
+        n_neighbours: int,
+        titles: Titles | None,
+    ) -> Self:
         """
         Return the stages of a version.
 
         Args:
             arrays: its arrays by the names of their files.
             shape: their sizes.
+            ranking: the vectors that rank the items of its kind.
             n_neighbours, titles: as `Pooling` has them.
         """
         kind = shape.kind
-        names = ("heads", "tails", "norms", "tail_norms")
-        ranking = RankingVectors(*(arrays[f"{kind}_{name}"] for name in names))
         popularity, of_artists = arrays[f"{kind}_popularity"], arrays["artists_popularity"]
         artists = arrays["track_artists"] if kind == "tracks" else np.full(shape.artists, -1, np.int32)
-        facts = ItemFacts(arrays["vectors"][shape.rows(kind)], ranking, popularity, artists, of_artists)
+        facts = ItemFacts(ranking, popularity, artists, of_artists)
         pooling = Pooling(facts, Playlists.open(arrays), n_neighbours, titles)
         return cls(kind, pooling, Ranker.open(arrays) if shape.ranker_networks else None)
 

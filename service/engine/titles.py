@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.encoder import encode
-from service.engine.exact import leading_axes, unit
+from service.engine.exact import unit
 from service.engine.features import Ragged, spans
+from service.engine.order import falling
 from service.engine.text import normalize_title
 
 Floats = NDArray[np.float32]
@@ -78,8 +79,22 @@ class Titles:
         cosines = self.vectors @ unit(encode(title) @ self.axes)
         least = np.partition(cosines, -VOTERS)[-VOTERS] if len(cosines) > VOTERS else 0
         near = np.flatnonzero(cosines >= max(least, 0))
-        near = near[np.lexsort((near, -cosines[near]))]
+        near = near[falling(cosines[near])]
         starts = self.offsets[near]
         lengths = self.offsets[near + 1] - starts
         lengths = np.diff(np.minimum(lengths.cumsum(), VOTERS), prepend=0)
         return self.playlists[spans(starts, lengths)].astype(np.int64), np.repeat(cosines[near], lengths)
+
+
+def leading_axes(vectors: Floats) -> Floats:
+    """
+    Return the axes of which the first carry the most of the length of *vectors*, and the last the least.
+
+    Args:
+        vectors: float32, shape (n_rows, n_dimensions).
+
+    Returns:
+        float32, shape (n_dimensions, n_dimensions), orthonormal. Turn vectors by `vectors @ axes`.
+    """
+    _, axes = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
+    return np.ascontiguousarray(axes[:, ::-1], np.float32)

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.catalogue import CATALOGUE, write_catalogue
+from service.engine.codes import even_axes
 from service.engine.encoder import installed_encoder
-from service.engine.exact import RankingVectors, leading_axes, ranking_vectors
+from service.engine.exact import RankingVectors, ranking_vectors
 from service.engine.files import write_array
 from service.engine.foldin import gram_matrix
 from service.engine.inputs import INPUTS
 from service.engine.items import KINDS, Fields, Kind, item_fields
-from service.engine.manifest import PLAYLISTS, RANKER, RECORDS, TITLES, Manifest, Shape, describe_files
+from service.engine.manifest import PLAYLISTS, RANKER, TITLES, Manifest, Shape, describe_files
 from service.engine.neighbours import NeighbourIndex
 from service.engine.playlists import Playlists, Sample
 from service.engine.ranker import Ranker
@@ -112,7 +113,7 @@ def write_version(directory: Path, version: str, created_at: str, model: Model) 
     Write *model* as the files of one version into *directory*, which is empty.
 
     Tracks are written by falling |z|, artists by falling |y|, then by popularity, then by id. The axes of all vectors
-    are rotated so that the first carry the most weight, which changes no inner product.
+    are rotated so that they carry about as much, which changes no inner product.
 
     Returns:
         The manifest, which is written too.
@@ -142,8 +143,7 @@ def write_version(directory: Path, version: str, created_at: str, model: Model) 
         libraries=model.libraries,
         files=describe_files(directory),
         parts=[
-            RECORDS,
-            *(part for part, has in ((PLAYLISTS, model.sample), (RANKER, model.ranker), (TITLES, model.titled)) if has),
+            part for part, has in ((PLAYLISTS, model.sample), (RANKER, model.ranker), (TITLES, model.titled)) if has
         ],
     )
     manifest.write(directory)
@@ -174,7 +174,7 @@ def amend_version(directory: Path, training: Mapping[str, Any], metrics: Mapping
 
 
 def _in_file_order(model: Model) -> Model:
-    model = replace(model, vectors=model.vectors @ _rotation(model))
+    model = replace(model, vectors=model.vectors @ even_axes(model.vectors.shape[1]))
     tracks, artists = (model.items[kind].by_norm(model.ranking(kind)) for kind in KINDS)
     # The last element stands for 'no artist', which is row -1.
     new_artists = np.append(np.argsort(artists), -1).astype(np.int32)
@@ -190,7 +190,11 @@ def _in_file_order(model: Model) -> Model:
 
 
 def _shape(model: Model, arrays: Mapping[str, NDArray[Any]]) -> Shape:
-    shape = replace(model.shape, record_bytes=[len(arrays[f"{kind}_records"]) for kind in KINDS])
+    shape = replace(
+        model.shape,
+        record_bytes=[len(arrays[f"{kind}_records"]) for kind in KINDS],
+        shells=[len(arrays[f"{kind}_code_steps"]) for kind in KINDS],
+    )
     if model.sample is None:
         return shape
     titles, axes = arrays["titles_vectors"].shape if model.titled else (0, 0)
@@ -207,10 +211,6 @@ def _shape(model: Model, arrays: Mapping[str, NDArray[Any]]) -> Shape:
     )
 
 
-def _rotation(model: Model) -> Floats:
-    return leading_axes(model.ranking("tracks" if model.items["tracks"].ids else "artists"))
-
-
 def _arrays(model: Model) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {
         "vectors": model.vectors,
@@ -218,8 +218,9 @@ def _arrays(model: Model) -> dict[str, NDArray[Any]]:
         "track_artists": model.track_artists,
     }
     for kind in KINDS:
-        ranking, popular = RankingVectors.split(model.ranking(kind)), model.items[kind].by_popularity()
-        arrays |= {f"{kind}_{name}": array for name, array in vars(ranking).items()}
+        ranking, popular = RankingVectors.of(model.ranking(kind)), model.items[kind].by_popularity()
+        arrays |= {f"{kind}_ranking": ranking.parts[0], f"{kind}_norms": ranking.norms}
+        arrays |= ranking.codes.arrays(kind)
         arrays |= {f"{kind}_popular": popular.astype(np.int32)}
         arrays |= {f"{kind}_popular_ranks": np.argsort(popular).astype(np.int32)}
         arrays |= MappedRecords.of(_fields(model, kind), model.items[kind].popularity).arrays(kind)

@@ -8,8 +8,9 @@ import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from service.engine import FORMAT_VERSION, Options, Playlist, Recommender
+from service.engine import FORMAT_VERSION, Options, Playlist, Recommendation, Recommender
 from trainer.config import TrainingConfig
 from trainer.dataset import build_dataset
 from trainer.fitting.fit import fit_and_write
@@ -38,11 +39,16 @@ def main() -> None:
     recommender.close()
     content = {
         "asked": [asdict(playlist) for playlist in asked],
-        "answers": [asdict(answer) for answer in answers],
-        "artists": [asdict(answer) for answer in artists],
+        "answers": list(map(content_of, answers)),
+        "artists": list(map(content_of, artists)),
         "similar": {"track": seeds[0], "tracks": [asdict(track) for track in similar]},
     }
     (directory / "answers.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def content_of(answer: Recommendation) -> dict[str, Any]:
+    """Return the strategy and the items of *answer*."""
+    return {"strategy": answer.strategy, "found": [asdict(item) for item in answer.found]}
 
 
 if __name__ == "__main__":

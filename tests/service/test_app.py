@@ -92,7 +92,9 @@ def test_a_model_that_is_published_later_is_opened_without_a_restart(models: Pat
         assert len(client.post("/recommend", json={"k": 3}).json()["tracks"]) == 3
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "vectors.npy", "tracks_heads.npy", "tracks.ann", "catalogue.sqlite"])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "vectors.npy", "tracks_ranking.npy", "tracks.ann", "catalogue.sqlite"]
+)
 def test_a_half_written_version_is_never_served(copy: Path, name: str):
     path = Store(copy).current() / name
     path.write_bytes(path.read_bytes()[:1000])

@@ -13,7 +13,7 @@ def test_arrays_are_mapped_not_read(version: Path):
     artifacts = Artifacts.open(version)
 
     tracks = artifacts.candidates["tracks"]
-    for array in (artifacts.vectors, tracks.ranking.heads, tracks.ranking.tails, tracks.popular):
+    for array in (artifacts.vectors, *tracks.ranking.parts, tracks.ranking.codes.values, tracks.popular):
         base = array
         while isinstance(base.base, np.ndarray):
             base = base.base

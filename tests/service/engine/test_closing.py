@@ -59,7 +59,7 @@ def test_an_open_version_is_mapped_and_leased(directory: Path):
     ask_everything(opened)
 
     lines = "\n".join(held(directory))
-    for name in ("vectors.npy", "tracks_heads.npy", "tracks.ann", "artists.ann", "catalogue.sqlite", "manifest.json"):
+    for name in ("vectors.npy", "tracks_ranking.npy", "tracks.ann", "artists.ann", "catalogue.sqlite", "manifest.json"):
         assert name in lines
     assert in_use(directory)
     opened.close()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from service.engine import search_neighbours_exactly, unit
-from service.engine.exact import Blocks, RankingVectors, leading_axes, search_exactly
+from service.engine.exact import Blocks, RankingVectors, search_exactly
 
 NONE: list[int] = []
 SMALL = Blocks(first=64, largest=1024, products=512)  # a few thousand rows are many blocks
@@ -16,17 +16,17 @@ def best(vectors: RankingVectors, query: np.ndarray, rows: np.ndarray, k: int) -
 
 
 def ranking(n_rows: int, n_factors: int, seed: int, skew: float = 1.5) -> RankingVectors:
-    """Vectors with the long tail of lengths that real ones have, by falling length, leading axes first."""
+    """Vectors with the long tail of lengths that real ones have, by falling length."""
     random = np.random.default_rng(seed)
     vectors = random.standard_normal((n_rows, n_factors)) * (random.random((n_rows, 1)) ** skew + 0.01)
     vectors *= np.linspace(2, 0.1, n_factors)
     vectors = vectors.astype(np.float32)
     vectors = vectors[np.argsort(-np.linalg.norm(vectors, axis=1), kind="stable")]
-    return RankingVectors.split(vectors @ leading_axes(vectors))
+    return RankingVectors.of(vectors)
 
 
 def brute_force(vectors: RankingVectors, query: np.ndarray, k: int, excluded: list[int]) -> set[int]:
-    scores = np.hstack((vectors.heads, vectors.tails)).astype(np.float64) @ query.astype(np.float64)
+    scores = np.hstack(vectors.parts).astype(np.float64) @ query.astype(np.float64)
     scores[excluded] = -np.inf
     order = np.argsort(-scores, kind="stable")
     return set(order[: min(k, len(order) - len(excluded))].tolist())
@@ -41,7 +41,7 @@ def test_exact_search_equals_brute_force(k: int, n_factors: int):
 
     found = search_exactly(queries, vectors, k, excluded, blocks=SMALL)
 
-    for query, rows, barred in zip(queries, found, excluded, strict=True):
+    for query, (rows, _), barred in zip(queries, found, excluded, strict=True):
         assert brute_force(vectors, query, k, barred) <= set(rows.tolist())
         assert not set(rows.tolist()) & set(barred)
         assert len(rows) < k + 20  # it ranks, it does not hand back everything
@@ -58,7 +58,7 @@ def test_exact_search_passes_over_blocked_rows(k: int, share: float):
 
     found = search_exactly(queries, vectors, k, excluded, blocked, SMALL)
 
-    for query, rows, barred in zip(queries, found, excluded, strict=True):
+    for query, (rows, _), barred in zip(queries, found, excluded, strict=True):
         both = sorted({*barred, *np.flatnonzero(blocked).tolist()})
         assert brute_force(vectors, query, k, both) <= set(rows.tolist())
         assert not set(rows.tolist()) & set(both)
@@ -71,7 +71,7 @@ def test_the_sizes_of_blocks_change_no_answer():
 
     for query in queries:
         answers = [
-            best(vectors, query, search_exactly(query[None], vectors, 50, [NONE], blocks=blocks)[0], 50)
+            best(vectors, query, search_exactly(query[None], vectors, 50, [NONE], blocks=blocks)[0][0], 50)
             for blocks in (SMALL, Blocks(first=1), Blocks(largest=100), Blocks())
         ]
         assert answers == answers[:1] * 4
@@ -83,9 +83,9 @@ def test_a_query_finds_the_same_alone_and_in_a_batch():
 
     together = search_exactly(queries, vectors, 50, [NONE] * 64, blocks=SMALL)
 
-    for query, rows in zip(queries, together, strict=True):
-        alone = search_exactly(query[None], vectors, 50, [NONE], blocks=SMALL)[0]
-        assert best(vectors, query, alone, 50) == best(vectors, query, rows, 50)
+    for query, (rows, scores) in zip(queries, together, strict=True):
+        alone, of_alone = search_exactly(query[None], vectors, 50, [NONE], blocks=SMALL)[0]
+        assert (alone.tolist(), of_alone.tolist()) == (rows.tolist(), scores.tolist())
 
 
 def test_a_score_does_not_depend_on_the_other_rows():
@@ -99,9 +99,9 @@ def test_a_score_does_not_depend_on_the_other_rows():
 
 
 def test_rows_of_equal_score_are_all_found():
-    vectors = RankingVectors.split(np.ones((300, 4), np.float32))
+    vectors = RankingVectors.of(np.ones((300, 4), np.float32))
 
-    (rows,) = search_exactly(np.ones((1, 4), np.float32), vectors, 10, [NONE], blocks=SMALL)
+    ((rows, _),) = search_exactly(np.ones((1, 4), np.float32), vectors, 10, [NONE], blocks=SMALL)
 
     assert len(rows) == 300
 
@@ -109,7 +109,7 @@ def test_rows_of_equal_score_are_all_found():
 def test_a_query_that_likes_nothing_is_still_answered():
     vectors = ranking(200, 8, seed=8)
 
-    (rows,) = search_exactly(np.zeros((1, 8), np.float32), vectors, 10, [NONE], blocks=SMALL)
+    ((rows, _),) = search_exactly(np.zeros((1, 8), np.float32), vectors, 10, [NONE], blocks=SMALL)
 
     assert len(rows) >= 10
 
@@ -117,18 +117,20 @@ def test_a_query_that_likes_nothing_is_still_answered():
 def test_exclusions_that_leave_fewer_than_k_leave_all_the_others():
     vectors = ranking(100, 8, seed=9)
 
-    (rows,) = search_exactly(np.ones((1, 8), np.float32), vectors, 50, [list(range(80))], blocks=SMALL)
+    ((rows, _),) = search_exactly(np.ones((1, 8), np.float32), vectors, 50, [list(range(80))], blocks=SMALL)
 
     assert sorted(rows.tolist()) == list(range(80, 100))
 
 
-def test_turning_the_axes_changes_no_inner_product():
-    vectors = np.random.default_rng(1).standard_normal((50, 12)).astype(np.float32)
-    rotation = leading_axes(vectors)
-    turned = vectors @ rotation
+def test_the_axes_of_two_parts_are_those_of_one():
+    whole = ranking(2000, 16, seed=6)
+    halves = RankingVectors([whole.parts[0][:, :9], whole.parts[0][:, 9:]], whole.norms, whole.codes)
+    query = np.random.default_rng(7).standard_normal(16).astype(np.float32)
 
-    np.testing.assert_allclose(turned @ turned.T, vectors @ vectors.T, atol=1e-4)
-    assert (np.diff((turned**2).sum(axis=0)) <= 1e-3).all()
+    (rows, scores), (others, of_others) = (search_exactly(query[None], each, 50, [NONE])[0] for each in (whole, halves))
+
+    assert sorted(rows) == sorted(others)
+    np.testing.assert_allclose(np.sort(scores), np.sort(of_others), rtol=1e-5)
 
 
 def test_neighbours_have_the_highest_cosine_at_any_length():

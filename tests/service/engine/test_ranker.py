@@ -45,7 +45,7 @@ def described(
     """Return the inputs by name, for items that lie on the axes of their space; item i has the popularity i + 1."""
     vectors = np.eye(len(by), dtype=np.float32)
     facts = ItemFacts(
-        vectors, RankingVectors.split(vectors), np.arange(1, len(by) + 1, dtype=np.int32), np.array(by, np.int32),
+        RankingVectors.of(vectors), np.arange(1, len(by) + 1, dtype=np.int32), np.array(by, np.int32),
         np.array([10, 20], np.int32),
     )  # fmt: skip
     query = Query(**{"x": np.ones(len(by), np.float32), "seeds": seeds,

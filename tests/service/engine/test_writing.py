@@ -43,7 +43,7 @@ def test_tracks_are_written_by_falling_norm_then_popularity_then_id(version: Pat
 def test_ranking_vectors_add_a_share_of_the_artist(version: Path):
     artifacts = Artifacts.open(version)
     tracks = artifacts.candidates["tracks"]
-    ranking = np.hstack((tracks.ranking.heads, tracks.ranking.tails))
+    (ranking,) = tracks.ranking.parts
     n_tracks, beta = artifacts.space.n_tracks, artifacts.manifest.numbers["beta"]
     expected = artifacts.vectors[:n_tracks] + beta * artifacts.vectors[n_tracks + artifacts.space.track_artists]
 

@@ -26,7 +26,7 @@ def ranked(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_version_names_its_optional_parts(ranked: Path):
     manifest = Manifest.read(Store(ranked).current())
 
-    assert manifest.parts == ["records", "playlists", "ranker", "titles"]
+    assert manifest.parts == ["playlists", "ranker", "titles"]
     assert manifest.numbers["title_encoder"] == installed_encoder()
     assert (manifest.shape.ranker_networks, manifest.shape.ranker_units) == (2, [64, 32])
     first, second = np.load(Store(ranked).current() / "ranker_weights_0.npy")
@@ -81,7 +81,7 @@ def test_a_run_without_the_encoder_says_so_and_compares_words(
     said = capsys.readouterr().err
     assert "compared by their words alone; install segue[titles]" in said
     assert "the ranker stays" in said
-    assert Manifest.read(Store(models).current()).parts == ["records", "playlists", "ranker"]
+    assert Manifest.read(Store(models).current()).parts == ["playlists", "ranker"]
 
 
 def test_evaluate_shows_the_first_stage_beside_the_ranked_answers(
