@@ -1,10 +1,12 @@
 """
-Latency of `/recommend` and time in the engine; requests/s of `/recommend` and of an endpoint that does nothing.
+Latency of `/recommend` and time in the engine, ranked and by the first stage; requests/s of both and of an endpoint
+that does nothing.
 
-    python benchmarks/bench_http.py [DATA...]     default: a synthetic world of 50,000 playlists
+    python benchmarks/bench_http.py [DATA...] [--models MODELS]     default: a synthetic world of 50,000 playlists
 
 One worker; `wrk` (Debian: apt-get install wrk) sends the same 320 playlists of 30 seeds, k = 100, over kept-alive
-connections. The measurements take turns, seven rounds each; the figures are medians of the rounds.
+connections. The measurements take turns, seven rounds each; the figures are medians of the rounds. The version is that
+of the store MODELS, or trained here.
 """
 
 import os
@@ -53,6 +55,7 @@ request = function() i = i % #bodies + 1; return wrk.format(nil, nil, nil, bodie
 def main() -> None:
     parser = argparse.ArgumentParser(description="Latency of /recommend over HTTP, and time in the engine.")
     parser.add_argument("data", type=Path, nargs="*")
+    parser.add_argument("--models", type=Path, help="a store with a version of these data, so that none is trained")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -61,44 +64,62 @@ def main() -> None:
     if shutil.which("wrk") is None:
         raise SystemExit("error: wrk is not installed; on Debian: apt-get install wrk")
     with tempfile.TemporaryDirectory() as directory:
-        paths, models = options.data, Path(directory, "models")
+        paths, models = options.data, options.models or Path(directory, "models")
         if not paths:
             paths = [Path(directory, "synthetic-50000")]
             synthesize(paths[0], 50_000, seed=0)
-        train(paths, models, Configs.of(), Plan(hold_out=False))
+        if options.models is None:
+            train(paths, models, Configs.of(), Plan(hold_out=False))
         print(f"\n{describe_machine()}\ndata: {', '.join(path.name for path in paths)}\n")
         bench(Path(directory), paths, models)
 
 
 def bench(directory: Path, paths: list[Path], models: Path) -> None:
     playlists = playlists_of_30(build_dataset(read(paths)))
-    bodies, script = directory / "bodies.jsonl", directory / "wrk.lua"
-    bodies.write_text("".join(json.dumps({"tracks": list(p.tracks), "k": K}) + "\n" for p in playlists))
+    script = directory / "wrk.lua"
     script.write_text(LUA)
+    for rank in (True, False):
+        lines = (json.dumps({"tracks": list(each.tracks), "k": K, "rank": rank}) for each in playlists)
+        (directory / f"{rank}.jsonl").write_text("\n".join(lines) + "\n")
     recommender = Recommender.open(Store(models).current())
     gc.collect()
     gc.freeze()
 
-    tight, within, alone, loaded, nothing = [], [], [], [], []
+    rounds: dict[bool, list[dict[str, float]]] = {True: [], False: []}
+    nothing = []
     with serving(models):
         for _ in range(ROUNDS):
-            times = timed(lambda i: recommender.recommend([playlists[i]], Options(K)), range(len(playlists)))
-            tight += [median(times) * 1e3]
-            engine_ms()
-            alone += [wrk("/recommend", 1, bodies, script)]
-            within += [engine_ms()]
-            loaded += [wrk("/recommend", CLIENTS, bodies, script)]
-            nothing += [wrk("/nothing", CLIENTS, bodies, script)]
+            for rank, found in rounds.items():
+                found.append(measure(recommender, playlists, rank, directory / f"{rank}.jsonl", script))
+            nothing.append(wrk("/nothing", CLIENTS, directory / "True.jsonl", script)["rate"])
+    ranks = recommender.ranks
     recommender.close()
 
-    added = median(row["p50"] - engine for row, engine in zip(alone, within, strict=True))
-    p50, p99 = median(row["p50"] for row in alone), median(row["p99"] for row in alone)
     print(f"/recommend: {len(playlists)} playlists of 30 seeds, k = {K}, one worker, {ROUNDS} rounds of {SECONDS} s")
-    print(f"  the engine in a loop of its own    p50 {median(tight):6.2f} ms")
-    print(f"  the engine within the requests     p50 {median(within):6.2f} ms")
-    print(f"  the requests, 1 client             p50 {p50:6.2f} ms   p99 {p99:6.2f} ms   HTTP adds {added:.2f} ms")
-    print(f"  the requests, {CLIENTS} clients            {median(row['rate'] for row in loaded):6.0f} requests/s")
-    print(f"  nothing, the same body, {CLIENTS} clients  {median(row['rate'] for row in nothing):6.0f} requests/s")
+    for rank, found in rounds.items():
+        middle = {name: median(row[name] for row in found) for name in found[0]}
+        print("ranked" if rank and ranks else "the first stage")
+        print(f"  the engine in a loop of its own    p50 {middle['tight']:6.2f} ms")
+        print(f"  the engine within the requests     p50 {middle['within']:6.2f} ms")
+        print(
+            f"  the requests, 1 client             p50 {middle['p50']:6.2f} ms   p99 {middle['p99']:6.2f} ms   "
+            f"HTTP adds {middle['added']:.2f} ms"
+        )
+        share = middle["rate"] / median(nothing)
+        print(f"  the requests, {CLIENTS} clients            {middle['rate']:6.0f} requests/s   {share:.3f} of nothing")
+    print(f"nothing, the same body, {CLIENTS} clients    {median(nothing):6.0f} requests/s")
+
+
+def measure(
+    recommender: Recommender, playlists: Sequence[Playlist], rank: bool, bodies: Path, script: Path
+) -> dict[str, float]:
+    """Return times in milliseconds and requests/s of one round."""
+    options = Options(K, rank=rank)
+    tight = median(timed(lambda i: recommender.recommend([playlists[i]], options), range(len(playlists)))) * 1e3
+    engine_ms()
+    alone, within = wrk("/recommend", 1, bodies, script), engine_ms()
+    rate = wrk("/recommend", CLIENTS, bodies, script)["rate"]
+    return {**alone, "tight": tight, "within": within, "added": alone["p50"] - within, "rate": rate}
 
 
 def engine_ms() -> float:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from service.engine.exact import RankingVectors
 from service.engine.order import falling
-from service.engine.playlists import Votes
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -114,23 +113,39 @@ class Query:
     title: str = ""
 
 
-def describe(query: Query, rows: Rows, solve: Floats, votes: Votes, alike: Votes, facts: ItemFacts) -> Floats:
+@dataclass(frozen=True)
+class Candidates:
+    """
+    The candidates of a playlist, before the ranker.
+
+    Attributes:
+        rows: int64, shape (n,), ascending.
+        solve: float32, shape (n,). Their scores by the solve.
+        votes, by_title: float32, shape (n,). The sums of the votes for each by its neighbours, and by playlists with
+            like titles.
+    """
+
+    rows: Rows
+    solve: Floats
+    votes: Floats
+    by_title: Floats
+
+
+def describe(query: Query, candidates: Candidates, nearest: float, nearest_title: float, facts: ItemFacts) -> Floats:
     """
     Return the inputs of the ranker.
 
     Args:
         query: the playlist.
-        rows: int64, shape (n,). The candidates, at least one, ascending.
-        solve: float32, shape (n,). Their scores by the solve.
-        votes: the votes of its neighbours; candidates may have none.
-        alike: the votes of playlists with like titles, likewise.
+        candidates: its candidates, at least one.
+        nearest, nearest_title: the similarity of its first neighbour and of the most similar title, 0 without one.
         facts: facts on all items.
 
     Returns:
         float32, shape (n, n_inputs), in the order of `INPUTS`.
     """
+    rows, solve, sums, by_title = candidates.rows, candidates.solve, candidates.votes, candidates.by_title
     described = np.empty((len(INPUTS), len(rows)), np.float32)
-    sums, by_title = sums_of(rows, votes), sums_of(rows, alike)
     popularity = _at_least_1(facts.popularity.take(rows))
     logs = np.log(popularity)
     lengths = facts.ranking.norms.take(rows)
@@ -147,7 +162,7 @@ def describe(query: Query, rows: Rows, solve: Floats, votes: Votes, alike: Votes
         _log_ranks(sums),
         sums / np.sqrt(popularity),
         relative(by_title),
-        _log_ranks(by_title) if len(alike.rows) else 0.0,
+        _log_ranks(by_title) if by_title.any() else 0.0,
         logs,
         logs - of_seeds if n_seeds else 0.0,
         lengths,
@@ -162,7 +177,8 @@ def describe(query: Query, rows: Rows, solve: Floats, votes: Votes, alike: Votes
         of_seeds,
         solve.max() / max(reference, 1e-6),
         reference,
-        *(of.similarities[0] if len(of.similarities) else 0.0 for of in (votes, alike)),
+        nearest,
+        nearest_title,
     )
     for row, value in zip(described, values, strict=True):
         row[:] = value
@@ -179,14 +195,6 @@ def relative(scores: Floats) -> Floats:
     """Return *scores*, float32, shape (n,), relative to the one at the reference place, 0 if that is 0 or less."""
     reference = reference_of(scores) if len(scores) else 0.0
     return scores / np.float32(reference) if reference > 0 else np.zeros_like(scores)
-
-
-def sums_of(rows: Rows, votes: Votes) -> Floats:
-    """Return the sums of the votes of *rows*, 0 for those without one."""
-    if not len(votes.rows):
-        return np.zeros(len(rows), np.float32)
-    places = np.minimum(votes.rows.searchsorted(rows), len(votes.rows) - 1)
-    return np.asarray(votes.sums[places] * (votes.rows[places] == rows), np.float32)
 
 
 def _at_least_1(counts: Ints) -> Floats:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.exact import Mask, search_exactly
-from service.engine.inputs import INPUTS, Floats, ItemFacts, Query, Rows, describe, relative, sums_of
+from service.engine.inputs import INPUTS, Candidates, Floats, ItemFacts, Query, Rows, describe, relative
 from service.engine.playlists import BY_TITLES, NO_VOTES, Playlists, Votes
 from service.engine.titles import Titles
 
@@ -105,13 +105,15 @@ class Pooling:
     def _described(
         self, query: Query, votes: Votes, alike: Votes, barred: Sequence[int], blocked: Mask | None, k: int
     ) -> Pool:
-        rows, solve = self._voted(query, votes, alike, barred, blocked)
-        if len(rows) < max(k, LEAST):
-            rows = _union(rows, self._searched(query, barred, blocked, max(k, LEAST)))
+        found = self._voted(query, votes, alike, barred, blocked)
+        if len(found.rows) < max(k, LEAST):
+            rows = _union(found.rows, self._searched(query, barred, blocked, max(k, LEAST)))
             solve = self.facts.ranking.codes.products(rows, query.x)
-        if not len(rows):
-            return Pool(rows, solve, np.empty((0, len(INPUTS)), np.float32))
-        return Pool(rows, solve, describe(query, rows, solve, votes, alike, self.facts))
+            found = Candidates(rows, solve, sums_of(rows, votes), sums_of(rows, alike))
+        if not len(found.rows):
+            return Pool(found.rows, found.solve, np.empty((0, len(INPUTS)), np.float32))
+        nearest, nearest_title = (of.similarities[0] if len(of.similarities) else 0.0 for of in (votes, alike))
+        return Pool(found.rows, found.solve, describe(query, found, nearest, nearest_title, self.facts))
 
     def _searched(self, query: Query, barred: Sequence[int], blocked: Mask | None, k: int) -> Rows:
         """Return the *k* best items by the solve; if it knows nothing of the playlist, the most popular ones."""
@@ -123,16 +125,29 @@ class Pooling:
 
     def _voted(
         self, query: Query, votes: Votes, alike: Votes, barred: Sequence[int], blocked: Mask | None
-    ) -> tuple[Rows, Floats]:
-        """Return the best of the items with votes, ascending, and their scores by the solve."""
-        rows = _union(votes.rows, alike.rows) if len(alike.rows) else votes.rows
-        rows = rows[_are_allowed(rows, barred, blocked)]
-        sums: Floats = relative(sums_of(rows, votes)) + np.float32(TITLES_WEIGHT) * relative(sums_of(rows, alike))
+    ) -> Candidates:
+        """Return the best of the items with votes, ascending."""
+        rows, by_votes, by_titles = votes.rows, votes.sums, np.zeros_like(votes.sums)
+        if len(alike.rows):
+            rows = _union(votes.rows, alike.rows)
+            by_votes, by_titles = sums_of(rows, votes), sums_of(rows, alike)
+        allowed = _are_allowed(rows, barred, blocked)
+        rows, by_votes, by_titles = rows[allowed], by_votes[allowed], by_titles[allowed]
+        sums: Floats = relative(by_votes) + np.float32(TITLES_WEIGHT) * relative(by_titles)
         most = np.sort(_best(sums, SCORED))
         rows, sums = rows[most], sums[most]
         solve = self.facts.ranking.codes.products(rows, query.x)
         pooled = np.sort(_best(relative(solve) + np.float32(VOTES_WEIGHT) * sums, POOLED))
-        return rows[pooled], solve[pooled]
+        kept = most[pooled]
+        return Candidates(rows[pooled], solve[pooled], by_votes[kept], by_titles[kept])
+
+
+def sums_of(rows: Rows, votes: Votes) -> Floats:
+    """Return the sums of the votes of *rows*, 0 for those without one."""
+    if not len(votes.rows):
+        return np.zeros(len(rows), np.float32)
+    places = np.minimum(votes.rows.searchsorted(rows), len(votes.rows) - 1)
+    return np.asarray(votes.sums[places] * (votes.rows[places] == rows), np.float32)
 
 
 def _union(first: Rows, second: Rows) -> Rows:

@@ -42,7 +42,8 @@ SLICE = b'{"playlists": [{"pid": 1, "name": "n", "tracks": [{"track_uri": "t:1"}
 @pytest.fixture
 def few_descriptors() -> Iterator[None]:
     """Limit the process to 80 more open files than the highest that other tests have left open."""
-    limits, highest = resource.getrlimit(resource.RLIMIT_NOFILE), max(map(int, os.listdir("/proc/self/fd")))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 80, limits[1]))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
