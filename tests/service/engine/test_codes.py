@@ -41,6 +41,16 @@ def test_the_vectors_of_a_shell_have_about_the_same_length():
         assert lengths[last - 1] >= 0.86 * lengths[first]
 
 
+def test_each_row_has_the_number_of_its_shell():
+    codes = codes_of(vectors(3000, 8))
+    numbers = np.arange(len(codes.steps))
+    of_rows = codes.of_each(numbers, 0, 3000)
+
+    assert len(set(of_rows)) > 5
+    assert (codes.of_each(numbers, 700, 2100) == of_rows[700:2100]).all()
+    assert all(codes.shells[of_rows[row]] <= row < codes.shells[of_rows[row] + 1] for row in range(3000))
+
+
 def test_products_do_not_depend_on_what_they_are_asked_with():
     codes, query = codes_of(vectors(500, 48)), vectors(33, 48, seed=2)[5]
     together = codes.products(np.arange(500), query)

@@ -122,6 +122,16 @@ def test_exclusions_that_leave_fewer_than_k_leave_all_the_others():
     assert sorted(rows.tolist()) == list(range(80, 100))
 
 
+def test_excluded_rows_do_not_stand_in_the_way_of_others():
+    vectors = ranking(3000, 8, seed=4)
+    query = np.random.default_rng(2).standard_normal(8).astype(np.float32)
+    excluded = sorted(brute_force(vectors, query, 300, []))
+
+    ((rows, _),) = search_exactly(query[None], vectors, 10, [excluded], blocks=Blocks(first=1000))
+
+    assert brute_force(vectors, query, 10, excluded) <= set(rows.tolist())
+
+
 def test_the_axes_of_two_parts_are_those_of_one():
     whole = ranking(2000, 16, seed=6)
     halves = RankingVectors([whole.parts[0][:, :9], whole.parts[0][:, 9:]], whole.norms, whole.codes)

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from service.engine import INPUTS, Options, Playlist, Recommender
-from service.engine.pool import LEAST, POOLED
+from service.engine.exact import RankingVectors
+from service.engine.inputs import ItemFacts, Query
+from service.engine.playlists import Playlists
+from service.engine.pool import LEAST, POOLED, SCORED, Pooling, sums_of
 
 
 def pool_of(recommender: Recommender, playlist: Playlist) -> set[str]:
@@ -49,6 +52,33 @@ def test_unknown_seeds_and_titles_are_among_the_inputs(recommender: Recommender)
     names = ("known_share", "titled", "terms")
     described = [[float(pool.inputs[0, INPUTS.index(name)]) for name in names] for pool in pools if pool is not None]
     assert described == [[0.5, 1, 0], [1, 0, 0]]
+
+
+def test_candidates_keep_their_votes_when_most_items_are_left_out():
+    """Playlist n of ten has the items up to 400 (n + 1), and is the nearer the more it has."""
+    n_items, random = 4000, np.random.default_rng(0)
+    lengths = [400 * (n + 1) for n in range(10)]
+    items = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
+    playlists = Playlists(
+        np.concatenate(([0], np.cumsum(lengths))), items, np.array([0, 10]), np.arange(10, dtype=np.int32),
+        np.linspace(1, 2, 10, dtype=np.float32), np.ones(1, np.float32),
+    )  # fmt: skip
+    vectors = random.standard_normal((n_items, 8)).astype(np.float32)
+    vectors = vectors[np.argsort(-np.linalg.norm(vectors, axis=1))]
+    facts = ItemFacts(
+        RankingVectors.of(vectors), np.ones(n_items, np.int32), np.full(n_items, -1, np.int32), np.empty(0, np.int32)
+    )
+    query = Query(vectors[0], [3999], np.ones(1, np.float32), [], 0, 0, False)
+    features = np.zeros(1, np.int32), np.ones(1, np.float32)
+
+    pool = Pooling(facts, playlists, 10, None).pool(query, features, [3999], None, 100)
+
+    assert len(pool.rows) == POOLED
+    assert 0 < (pool.rows > SCORED / 2).sum() < POOLED
+    votes = sums_of(pool.rows, playlists.vote(*features, 10))
+    ratios, by_title = (pool.inputs[:, INPUTS.index(name)] for name in ("votes_ratio", "titles_ratio"))
+    np.testing.assert_allclose(ratios / ratios[0], votes / votes[0], rtol=1e-5)
+    assert not by_title.any()
 
 
 def test_nothing_known_has_no_pool(recommender: Recommender):
