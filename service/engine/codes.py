@@ -95,23 +95,6 @@ class Codes:
         products: Floats = (first * FINER + second) * (step / FINER * self._steps_of(rows))
         return products
 
-    def cosines(self, rows: Rows, others: Rows, lengths: Floats) -> Floats:
-        """
-        Return the cosines of *rows* and *others*, both of these vectors.
-
-        Args:
-            rows, others: int64, shapes (n_rows,) and (n_others,), ascending.
-            lengths: float32, shape (n,). Those of all vectors.
-
-        Returns:
-            float32, shape (n_others, n_rows).
-        """
-        products = _multiply(self.values.take(rows, axis=0), self.values.take(others, axis=0))
-        found = products.astype(np.float32)
-        for places, scale in ((others, (slice(None), None)), (rows, (None, slice(None)))):
-            found *= (self._steps_of(places) / np.maximum(lengths.take(places), TINY))[scale]
-        return found
-
     def multiply(self, start: int, stop: int, queries: NDArray[np.int8]) -> Ints:
         """
         Return the products of the codes of the rows from *start* up to *stop* with those of *queries*.

@@ -84,6 +84,10 @@ class RankingVectors:
     def __len__(self) -> int:
         return len(self.norms)
 
+    def take(self, rows: Rows) -> Floats:
+        """Return the vectors of *rows*, float32, shape (n_rows, n_factors)."""
+        return np.hstack([part.take(rows, axis=0) for part in self.parts])
+
     def score(self, rows: Rows, query: Floats) -> Floats:
         """
         Return the scores of *rows* that an answer contains.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.exact import RankingVectors
+from service.engine.exact import RankingVectors, unit
 from service.engine.order import falling
 
 Floats = NDArray[np.float32]
@@ -120,12 +120,14 @@ class Candidates:
 
     Attributes:
         rows: int64, shape (n,), ascending.
+        vectors: float32, shape (n, n_factors). Those that rank them.
         solve: float32, shape (n,). Their scores by the solve.
         votes, by_title: float32, shape (n,). The sums of the votes for each by its neighbours, and by playlists with
             like titles.
     """
 
     rows: Rows
+    vectors: Floats
     solve: Floats
     votes: Floats
     by_title: Floats
@@ -166,7 +168,7 @@ def describe(query: Query, candidates: Candidates, nearest: float, nearest_title
         logs,
         logs - of_seeds if n_seeds else 0.0,
         lengths,
-        *_cosines(facts.ranking, rows, seeds, strengths),
+        *_cosines(candidates, lengths, facts.ranking, seeds, strengths),
         *_of_artists(query, seeds, rows, sums, facts),
         np.log1p(n_seeds),
         n_seeds / max(n_seeds + query.n_unknown, 1),
@@ -207,11 +209,15 @@ def _log_ranks(scores: Floats) -> Floats:
     return np.log1p(ranks)
 
 
-def _cosines(ranking: RankingVectors, rows: Rows, seeds: Rows, strengths: Floats) -> Sequence[Floats | float]:
-    """Return the mean and the highest cosine of each of *rows* with the *seeds*, and that with the strongest ones."""
+def _cosines(
+    candidates: Candidates, lengths: Floats, ranking: RankingVectors, seeds: Rows, strengths: Floats
+) -> Sequence[Floats | float]:
+    """Return the mean and the highest cosine of each of *candidates* with the *seeds*, and that with the strongest."""
     if not len(seeds):
         return 0.0, 0.0, 0.0
-    cosines = ranking.codes.cosines(rows, seeds[:COMPARED_SEEDS], ranking.norms)
+    # One product for each seed: the mean and the highest of columns take a tenth of the time of those of rows.
+    cosines = unit(ranking.take(seeds[:COMPARED_SEEDS])) @ candidates.vectors.T
+    cosines /= np.maximum(lengths, LEAST_LENGTH)
     strongest = np.argsort(-strengths[:COMPARED_SEEDS], kind="stable")[:STRONGEST_SEEDS]
     return cosines.mean(axis=0), cosines.max(axis=0), cosines[strongest].max(axis=0)
 

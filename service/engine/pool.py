@@ -108,8 +108,7 @@ class Pooling:
         found = self._voted(query, votes, alike, barred, blocked)
         if len(found.rows) < max(k, LEAST):
             rows = _union(found.rows, self._searched(query, barred, blocked, max(k, LEAST)))
-            solve = self.facts.ranking.codes.products(rows, query.x)
-            found = Candidates(rows, solve, sums_of(rows, votes), sums_of(rows, alike))
+            found = self._candidates(query, rows, sums_of(rows, votes), sums_of(rows, alike))
         if not len(found.rows):
             return Pool(found.rows, found.solve, np.empty((0, len(INPUTS)), np.float32))
         nearest, nearest_title = (of.similarities[0] if len(of.similarities) else 0.0 for of in (votes, alike))
@@ -135,11 +134,14 @@ class Pooling:
         rows, by_votes, by_titles = rows[allowed], by_votes[allowed], by_titles[allowed]
         sums: Floats = relative(by_votes) + np.float32(TITLES_WEIGHT) * relative(by_titles)
         most = np.sort(_best(sums, SCORED))
-        rows, sums = rows[most], sums[most]
-        solve = self.facts.ranking.codes.products(rows, query.x)
-        pooled = np.sort(_best(relative(solve) + np.float32(VOTES_WEIGHT) * sums, POOLED))
-        kept = most[pooled]
-        return Candidates(rows[pooled], solve[pooled], by_votes[kept], by_titles[kept])
+        # By codes, as these choose without a loss. The inputs of the ranker come from the vectors themselves.
+        solve = self.facts.ranking.codes.products(rows[most], query.x)
+        pooled = most[np.sort(_best(relative(solve) + np.float32(VOTES_WEIGHT) * sums[most], POOLED))]
+        return self._candidates(query, rows[pooled], by_votes[pooled], by_titles[pooled])
+
+    def _candidates(self, query: Query, rows: Rows, votes: Floats, by_title: Floats) -> Candidates:
+        vectors = self.facts.ranking.take(rows)
+        return Candidates(rows, vectors, np.vecdot(vectors, query.x), votes, by_title)
 
 
 def sums_of(rows: Rows, votes: Votes) -> Floats:

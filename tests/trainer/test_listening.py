@@ -138,5 +138,5 @@ def test_the_artists_that_are_played_most_are_compared_apart(store: Path):
     assert pool is not None
     cosines = vectors[pool.rows] @ vectors[seeds].T
     found = pool.inputs[:, INPUTS.index("cosine_strongest")]
-    assert found == pytest.approx(cosines[:, [0, 2, 4, 5, 7]].max(axis=1), abs=0.02)  # by codes
-    assert found != pytest.approx(cosines.max(axis=1), abs=0.02)
+    assert found == pytest.approx(cosines[:, [0, 2, 4, 5, 7]].max(axis=1), abs=1e-5)
+    assert found != pytest.approx(cosines.max(axis=1), abs=1e-5)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from service.engine import INPUTS, INPUTS_OF_CANDIDATES, Ranker
 from trainer.evaluation import metrics
 from trainer.evaluation.answers import ANSWER_ITEMS
+from trainer.evaluation.scores import ratio
 from trainer.ranking.examples import Examples
 
 Floats = NDArray[np.float32]
@@ -23,18 +24,16 @@ class Judgement:
     Attributes:
         ndcg, first_ndcg: means over the tasks, of the ranker and of the first stage.
         tasks: their number.
+        better: False if it is certain that the ranker is not better: the 95 % interval of `ndcg / first_ndcg` ends at 1
+            or below.
         importance: by input, the part of `ndcg` that is lost if it is shuffled; the largest first.
     """
 
     ndcg: float
     first_ndcg: float
     tasks: int
+    better: bool
     importance: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def better(self) -> bool:
-        """True if the ranker orders better than the first stage."""
-        return self.ndcg > self.first_ndcg
 
     def __str__(self) -> str:
         return f"NDCG {self.ndcg:.4f} on {self.tasks:,} tasks, {self.first_ndcg:.4f} by the first stage"
@@ -47,8 +46,9 @@ def judge(ranker: Ranker, asked: Examples, seed: int) -> Judgement:
     The importance of an input is that by permutation (Breiman, Random Forests, 2001): its values are shuffled among
     the candidates of each task, or, if it describes the playlist, exchanged between tasks.
     """
-    ndcg = mean_ndcg(asked, _scores(ranker, asked, asked.inputs))
-    judged = Judgement(ndcg, mean_ndcg(asked, asked.solve), len(asked))
+    ranked, first = _ndcg(asked, _scores(ranker, asked, asked.inputs)), _ndcg(asked, asked.solve)
+    ndcg = float(ranked.mean())
+    judged = Judgement(ndcg, float(first.mean()), len(asked), ratio(ranked, first, seed).high > 1)
     if not judged.better:
         return judged
     random = np.random.default_rng(seed)
@@ -60,12 +60,17 @@ def judge(ranker: Ranker, asked: Examples, seed: int) -> Judgement:
 
 def mean_ndcg(asked: Examples, scores: Floats) -> float:
     """Return the mean NDCG of the candidates in the order of *scores*, relative to the best order of them."""
+    return float(_ndcg(asked, scores).mean())
+
+
+def _ndcg(asked: Examples, scores: Floats) -> NDArray[np.float64]:
+    """Return the NDCG of each task, likewise."""
     found = []
     for start, stop in pairwise(asked.offsets):
         order = np.argsort(-scores[start:stop], kind="stable")[:ANSWER_ITEMS]
         hits: NDArray[np.int64] = np.flatnonzero(asked.hits[start:stop])
         found.append(metrics.ndcg([str(place) for place in order], [str(place) for place in hits]) if len(hits) else 0)
-    return float(np.mean(found))
+    return np.array(found, np.float64)
 
 
 def _scores(ranker: Ranker, asked: Examples, inputs: Floats) -> Floats:

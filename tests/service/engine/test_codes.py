@@ -63,19 +63,6 @@ def test_a_query_without_length_has_products_of_nothing():
     assert not codes_of(vectors(20, 8)).products(np.arange(20), np.zeros(8, np.float32)).any()
 
 
-def test_cosines_are_those_of_the_vectors():
-    rows = vectors(200, 64)
-    rows[199] = 0
-    lengths = np.linalg.norm(rows, axis=1)
-    chosen, others = np.arange(0, 150, 3), np.array([1, 5, 199])
-
-    found = codes_of(rows).cosines(chosen, others, lengths)
-
-    unit = rows / np.where(lengths > 0, lengths, 1)[:, None]
-    np.testing.assert_allclose(found, unit[others] @ unit[chosen].T, atol=0.02)
-    assert not found[2].any()
-
-
 def test_axes_in_parts_are_coded_as_one_vector():
     rows = vectors(70_000, 5)
     whole, parts = codes_of(rows), codes_of(rows[:, :2], rows[:, 2:])

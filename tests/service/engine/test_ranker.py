@@ -53,7 +53,9 @@ def described(
                      "strengths": np.ones(len(seeds), np.float32), "artists": (), "n_unknown": 0, "n_terms": 0,
                      "titled": False, **of_query})  # fmt: skip
     solve = np.array(rows, np.float32) + 1
-    found = Candidates(np.array(rows), solve, sums_of(np.array(rows), votes), sums_of(np.array(rows), alike))
+    found = Candidates(
+        np.array(rows), vectors[rows], solve, sums_of(np.array(rows), votes), sums_of(np.array(rows), alike)
+    )
     nearest, nearest_title = (each.similarities[0] if len(each.similarities) else 0.0 for each in (votes, alike))
     inputs = describe(query, found, nearest, nearest_title, facts)
     return dict(zip(INPUTS, inputs.T.tolist(), strict=True))
