@@ -118,7 +118,7 @@ class Artifacts:
             stages = _stages(directory, manifest, arrays, candidates[shape.kind].ranking)
             reader = CatalogueOfFormat2 if manifest.format_version == 2 else Catalogue
             catalogue = reader.open(directory / CATALOGUE)
-        except (ValueError, KeyError) as error:
+        except (ValueError, LookupError) as error:
             raise CorruptModel(
                 f"{directory} does not hold what its manifest says: {error}; train or publish again"
             ) from error

@@ -68,6 +68,13 @@ def test_a_file_that_fits_its_checksum_but_not_its_manifest_is_refused(version: 
         Artifacts.open(version)
 
 
+def test_a_shape_without_the_sizes_of_its_format_is_refused(version: Path):
+    rewrite(version, shape={**Manifest.read(version).content()["shape"], "record_bytes": []})
+
+    with pytest.raises(CorruptModel, match="does not hold what its manifest says"):
+        Artifacts.open(version)
+
+
 @pytest.mark.parametrize("number", [OLDEST_FORMAT - 1, FORMAT_VERSION + 1, 0, "2", None])
 def test_another_format_is_refused_with_all_numbers_and_the_remedy(version: Path, number: Any):
     rewrite(version, format_version=number, something_new=True)
