@@ -33,9 +33,8 @@ class Ask:
 
     def answer(self, recommender: Recommender) -> Any:
         """Return the answer of *recommender*, without its version."""
-        return orjson.loads(
-            orjson.dumps(self._recommend(recommender) if self.body is not None else self._find(recommender))
-        )
+        found = self._recommend(recommender) if self.body is not None else self._find(recommender)
+        return orjson.loads(orjson.dumps(found, default=list))  # items become objects, and these JSON
 
     def _recommend(self, recommender: Recommender) -> dict[str, Any]:
         body = dict(self.body or {})
