@@ -26,7 +26,7 @@ REFERENCE = 50
 # The cosines are those with so many seeds, those of the lowest rows.
 COMPARED_SEEDS = 100
 
-LEAST_LENGTH = np.float32(1e-9)  # so that nothing is divided by 0
+LEAST_DIVISOR = np.float32(1e-9)  # so that nothing is divided by 0
 
 # The strongest seeds, those with the most plays: a cosine with one of them tells more than one with any other.
 STRONGEST_SEEDS = 5
@@ -159,7 +159,7 @@ def describe(query: Query, candidates: Candidates, nearest: float, nearest_title
     values = (
         relative(solve),
         _log_ranks(solve),
-        solve / np.maximum(lengths * length, LEAST_LENGTH),
+        solve / np.maximum(lengths * length, LEAST_DIVISOR),
         relative(sums),
         _log_ranks(sums),
         sums / np.sqrt(popularity),
@@ -217,13 +217,13 @@ def _cosines(
         return 0.0, 0.0, 0.0
     # One product for each seed: the mean and the highest of columns take a tenth of the time of those of rows.
     cosines = unit(ranking.take(seeds[:COMPARED_SEEDS])) @ candidates.vectors.T
-    cosines /= np.maximum(lengths, LEAST_LENGTH)
+    cosines /= np.maximum(lengths, LEAST_DIVISOR)
     strongest = np.argsort(-strengths[:COMPARED_SEEDS], kind="stable")[:STRONGEST_SEEDS]
     return cosines.mean(axis=0), cosines.max(axis=0), cosines[strongest].max(axis=0)
 
 
 def _of_artists(query: Query, seeds: Rows, rows: Rows, sums: Floats, facts: ItemFacts) -> tuple[NDArray[Any], ...]:
-    artists, shares = facts.artists.take(rows), np.float32(100) * sums / max(sums.sum(), LEAST_LENGTH)
+    artists, shares = facts.artists.take(rows), np.float32(100) * sums / max(sums.sum(), LEAST_DIVISOR)
     known = artists >= 0
     if not known.any():
         none = np.zeros(len(rows), np.float32)

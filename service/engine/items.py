@@ -66,6 +66,7 @@ Item = Track | CountedArtist
 ScoredItem = ScoredTrack | ScoredArtist
 AnyItem = TypeVar("AnyItem", covariant=True)
 Fields = Mapping[str, Any]
+Record = bytes | memoryview  # the JSON of an item without what differs by answer, as `records` describes it
 
 
 class Items(Sequence[AnyItem], Generic[AnyItem]):
@@ -106,12 +107,12 @@ class Items(Sequence[AnyItem], Generic[AnyItem]):
         return repr(self._made)
 
 
-def scored_items(kind: Kind, records: Sequence[bytes | memoryview], scores: Sequence[float]) -> Items[ScoredItem]:
+def scored_items(kind: Kind, records: Sequence[Record], scores: Sequence[float]) -> Items[ScoredItem]:
     """Return items of *kind* with these *records* and *scores*."""
     return Items(_json(records, b"score", scores), ScoredTrack if kind == "tracks" else ScoredArtist)
 
 
-def counted_items(kind: Kind, records: Sequence[bytes | memoryview], popularity: Sequence[int]) -> Items[Item]:
+def counted_items(kind: Kind, records: Sequence[Record], popularity: Sequence[int]) -> Items[Item]:
     """Return items of *kind* with these *records* and their *popularity*."""
     return Items(_json(records, b"popularity", popularity), Track if kind == "tracks" else CountedArtist)
 
@@ -123,7 +124,7 @@ def item_fields(kind: Kind, id_: str, name: str, artist: str | None = None, arti
     return {"id": id_, "name": name, "artist": None if artist is None else {"id": artist, "name": artist_name}}
 
 
-def _json(records: Sequence[bytes | memoryview], field: bytes, values: Sequence[float]) -> bytes:
+def _json(records: Sequence[Record], field: bytes, values: Sequence[float]) -> bytes:
     if not records:
         return b"[]"
     numbers = orjson.dumps(values)[1:-1].split(b",")

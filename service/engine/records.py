@@ -14,16 +14,15 @@ import orjson
 from numpy.typing import NDArray
 
 from service.engine.catalogue import Catalogue
-from service.engine.items import Kind
+from service.engine.items import Fields, Kind, Record
 
 Ints = NDArray[np.int32]
-Text = bytes | memoryview
 
 
 class Records(Protocol):
     """The records of all items of one kind."""
 
-    def read(self, rows: Sequence[int]) -> tuple[Sequence[Text], Sequence[int]]:
+    def read(self, rows: Sequence[int]) -> tuple[Sequence[Record], Sequence[int]]:
         """Return the record and the popularity of the item of each of *rows*."""
 
 
@@ -43,7 +42,7 @@ class MappedRecords:
     popularity: Ints
 
     @classmethod
-    def of(cls, fields: Iterable[Mapping[str, Any]], popularity: Ints) -> Self:
+    def of(cls, fields: Iterable[Fields], popularity: Ints) -> Self:
         """Return the records of items with these *fields*."""
         texts, ends = bytearray(), [0]
         for each in fields:
@@ -65,7 +64,7 @@ class MappedRecords:
         }
         return {f"{kind}_{name}": array for name, array in named.items()}
 
-    def read(self, rows: Sequence[int]) -> tuple[Sequence[Text], Sequence[int]]:
+    def read(self, rows: Sequence[int]) -> tuple[Sequence[Record], Sequence[int]]:
         places = np.asarray(rows, np.int64)
         starts, stops = self.offsets[places].tolist(), self.offsets[places + 1].tolist()
         texts = self._view
@@ -83,11 +82,11 @@ class CatalogueRecords:
     catalogue: Catalogue
     kind: Kind
 
-    def read(self, rows: Sequence[int]) -> tuple[Sequence[Text], Sequence[int]]:
+    def read(self, rows: Sequence[int]) -> tuple[Sequence[Record], Sequence[int]]:
         found = self.catalogue.fields(self.kind, rows)
         return [record(found[row][0]) for row in rows], [found[row][1] for row in rows]
 
 
-def record(fields: Mapping[str, Any]) -> bytes:
+def record(fields: Fields) -> bytes:
     """Return the record of an item with these *fields*."""
     return orjson.dumps(fields)[1:-1]
