@@ -52,6 +52,20 @@ def test_a_ranker_that_is_not_better_is_left_out(
     assert ("no ranker, as it is not better" in capsys.readouterr().err) == (taught is None)
 
 
+def test_a_ranker_that_may_be_better_by_chance_alone_stays():
+    better, worse = (
+        {"votes_ratio": [1, 0, 0], "solve_ratio": [1, 2, 3]},
+        {"votes_ratio": [0, 1, 2], "solve_ratio": [3, 2, 1]},
+    )
+
+    some, few = (
+        judge(ranker({"votes_ratio": 1}), examples(*[better] * n, *[worse] * (20 - n)), seed=0) for n in (9, 2)
+    )
+
+    assert (some.ndcg < some.first_ndcg, some.better) == (True, True)
+    assert (few.ndcg < few.first_ndcg, few.better) == (True, False)
+
+
 def test_an_input_is_as_important_as_the_order_that_is_lost_without_it():
     asked = examples(*[{"votes_ratio": [1, 0, 0], "solve_ratio": [1, 2, 3]}] * 50)
 
