@@ -5,17 +5,30 @@ Every genre has scenes and every scene has artists, as in the synthetic world of
 scene: most artists come from there, some from the rest of its genre, a few from anywhere.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 
 from trainer.progress import progress
-from trainer.synthetic.draws import N_SCENES, SCENES_PER_GENRE, Ints, check_size, draw_scenes, mix, normal, zipf
+from trainer.synthetic.draws import (
+    N_SCENES,
+    SCENES_PER_GENRE,
+    Ints,
+    Shares,
+    Words,
+    check_size,
+    draw_scenes,
+    mix,
+    normal,
+    zipf,
+)
 from trainer.synthetic.names import artist_name
-from trainer.synthetic.output import written_whole
+from trainer.synthetic.output import each_in_turn, written_whole
 
 BLOCK_LISTENERS = 1000
 MOST_ARTISTS = 50  # as in Last.fm 360K
@@ -54,16 +67,16 @@ class Listeners:
         scenes = draw_scenes(random, count)
         drawn = self._artists(random, scenes)
         plays = np.exp(5 + 1.2 * normal(random, drawn.size).reshape(drawn.shape))
-        return "".join(self._lines(first + index, drawn[index], plays[index]) for index in range(count))
+        users = _hexadecimal(*(mix(self.seed, USER_STREAM + part, first + np.arange(count)) for part in range(3)))
+        distinct = np.unique(drawn)
+        artists = dict(zip(distinct.tolist(), self._artists_as_text(distinct), strict=True))
+        return "".join(map(self._lines, users, drawn.tolist(), plays, itertools.repeat(artists)))
 
-    def _lines(self, listener: int, drawn: Ints, plays: np.ndarray) -> str:
-        user = "".join(f"{mix(self.seed, USER_STREAM + part, listener):016x}" for part in range(3))[:40]
-        artists = list(dict.fromkeys(drawn.tolist()))[:MOST_ARTISTS]
-        counts = np.sort(plays[: len(artists)])[::-1].astype(np.int64) + 1
-        return "".join(
-            f"{user}\t{self._mbid(artist)}\t{artist_name(artist)}\t{count}\n"
-            for artist, count in zip(artists, counts.tolist(), strict=True)
-        )
+    def _lines(self, user: str, drawn: list[int], plays: Shares, artists: dict[int, str]) -> str:
+        kept = list(dict.fromkeys(drawn))[:MOST_ARTISTS]
+        counts = np.sort(plays[: len(kept)])[::-1].astype(np.int64) + 1
+        lines = zip(kept, counts.tolist(), strict=True)
+        return "".join(f"{user[:40]}\t{artists[artist]}\t{count}\n" for artist, count in lines)
 
     def _artists(self, random: np.random.Generator, scenes: Ints) -> Ints:
         """Draw the artists of each listener, with repetitions."""
@@ -76,12 +89,17 @@ class Listeners:
         scene = np.where(source < FROM_SCENE, scenes[:, None], in_genre)
         return np.asarray(scene * self.scene_artists + zipf(random.random(shape), self.scene_artists, 4))
 
-    def _mbid(self, artist: int) -> str:
-        high, low = mix(self.seed, ARTIST_STREAM, artist), mix(self.seed, ARTIST_STREAM + 1, artist)
-        if high / 2**64 < UNIDENTIFIED_SHARE:
-            return ""
-        text = f"{high:016x}{low:016x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    def _artists_as_text(self, artists: Ints) -> list[str]:
+        high, low = (mix(self.seed, ARTIST_STREAM + part, artists) for part in range(2))
+        identified = (high / 2.0**64 >= UNIDENTIFIED_SHARE).tolist()
+        ids = [
+            str(UUID(text)) if known else "" for known, text in zip(identified, _hexadecimal(high, low), strict=True)
+        ]
+        return [f"{id_}\t{artist_name(artist)}" for id_, artist in zip(ids, artists.tolist(), strict=True)]
+
+
+def _hexadecimal(*words: Words) -> list[str]:
+    return ["".join(f"{word:016x}" for word in each) for each in zip(*(part.tolist() for part in words), strict=True)]
 
 
 def synthesize_listeners(out: Path, n_listeners: int, seed: int) -> None:
@@ -99,6 +117,6 @@ def synthesize_listeners(out: Path, n_listeners: int, seed: int) -> None:
         partial.open("w", encoding="utf-8") as file,
         progress(n_listeners, "writing") as bar,
     ):
-        for number in range(-(-n_listeners // BLOCK_LISTENERS)):
-            file.write(listeners.block(number))
+        for block in each_in_turn(listeners.block, -(-n_listeners // BLOCK_LISTENERS)):
+            file.write(block)
             bar.update(min(BLOCK_LISTENERS, n_listeners - bar.n))

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 T = TypeVar("T")
 
 GENRES: dict[str, tuple[str, ...]] = {
@@ -67,6 +70,17 @@ LAST_NAMES = (
     "Zhang Zimmer"
 ).split()
 
+PATTERNS = (
+    "{a} {n}",
+    "{v} the {n}",
+    "{n} and {m}",
+    "{v} Me, {a} {n}",
+    "{n} of the {a} {m}",
+    "Don't {v} My {n}",
+    "{a}, {b}",
+    "Where the {n} {v}",
+)
+
 
 def pick(options: Sequence[T], share: float) -> T:
     """Return the option at *share*, from 0 to 1, of *options*."""
@@ -89,22 +103,20 @@ def artist_name(number: int) -> str:
     return f"{artist_name(bands + person)} & the {artist_name(band)}"
 
 
-def phrase(share: float) -> str:
-    """Return a title of a track or an album, a function of *share*, from 0 to 1."""
+def phrases(shares: NDArray[np.float64]) -> list[str]:
+    """Return a title of a track or an album for each of *shares*, from 0 to 1."""
     parts = []
     for _ in range(5):
-        share = share * 97.0 % 1
-        parts.append(share)
-    adjective, noun, verb = pick(ADJECTIVES, parts[0]), pick(NOUNS, parts[1]), pick(VERBS, parts[2])
-    other, kind = pick(NOUNS, parts[3]), parts[4]
-    patterns = (
-        f"{adjective} {noun}",
-        f"{verb} the {noun}",
-        f"{noun} and {other}",
-        f"{verb} Me, {adjective} {noun}",
-        f"{noun} of the {adjective} {other}",
-        f"Don't {verb} My {noun}",
-        f"{adjective}, {pick(ADJECTIVES, parts[3])}",
-        f"Where the {noun} {verb}",
-    )
-    return pick(patterns, kind)
+        shares = shares * 97.0 % 1
+        parts.append(shares)
+    options = (ADJECTIVES, NOUNS, VERBS, ADJECTIVES, NOUNS, PATTERNS)
+    drawn = zip(*map(_places, (*parts[:4], *parts[3:]), options), strict=True)
+    return [
+        PATTERNS[kind].format(a=ADJECTIVES[a], b=ADJECTIVES[b], n=NOUNS[n], m=NOUNS[m], v=VERBS[v])
+        for a, n, v, b, m, kind in drawn
+    ]
+
+
+def _places(shares: NDArray[np.float64], options: Sequence[str]) -> list[int]:
+    places: list[int] = (shares * len(options)).astype(np.int64).tolist()
+    return places

@@ -1,11 +1,24 @@
-"""Output that appears whole or not at all."""
+"""Output that is made in parts, and appears whole or not at all."""
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from signal import SIG_IGN, SIGINT, signal
+from threading import Thread
+from typing import TypeVar
 
 from trainer.errors import BadInput
+
+FEW = 8  # parts that take less time than starting processes
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -26,6 +39,33 @@ def written_whole(out: Path) -> Iterator[Path]:
         partial.rename(out)
     finally:
         _remove(partial)
+
+
+def each_in_turn(make: Callable[[int], T], n: int) -> Iterator[T]:
+    """Yield ``make(0)``, ``make(1)``, ... up to *n*; where there are many, processes make some that come next."""
+    processes = os.cpu_count() or 1
+    if n <= FEW or processes == 1:
+        yield from map(make, range(n))
+        return
+    # A spawned process shares no locks with the threads of this one.
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _follow_parent)
+    try:
+        numbers = iter(range(n))
+        coming = deque(pool.submit(make, number) for number in islice(numbers, 2 * processes))
+        while coming:
+            yield coming.popleft().result()
+            coming.extend(pool.submit(make, number) for number in islice(numbers, 1))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _follow_parent() -> None:
+    """Leave Ctrl-C to the parent, and end when it has ended, even by SIGKILL."""
+    signal(SIGINT, SIG_IGN)
+    parent = parent_process()
+    assert parent
+    sentinel = parent.sentinel
+    Thread(target=lambda: os._exit(1 if wait([sentinel]) else 0), daemon=True).start()
 
 
 def _remove(path: Path) -> None:

@@ -5,16 +5,18 @@ Every genre has scenes, every scene has artists, every artist has tracks, and po
 A playlist belongs to a scene: most of its tracks come from there, some from the rest of its genre, a few from the hits
 of all, and its title fits its genre. So the right recommendations are known by construction.
 
+Half of all tracks of a large world are rare: they occur in one playlist, as in the Million Playlist Dataset.
+
 Everything is a function of the seed and the number of a track, an artist or a slice, and is computed on demand. So a
-world of 1,000,000 playlists takes no more memory than one of 1,000.
+world of 1,000,000 playlists takes no more memory than one of 1,000, and processes share the work.
 """
 
 import math
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,9 @@ import msgspec
 import numpy as np
 
 from trainer.progress import progress
-from trainer.synthetic.draws import N_SCENES, SCENES_PER_GENRE, Ints, check_size, draw_scenes, mix, normal, share, zipf
-from trainer.synthetic.names import GENRE_NAMES, GENRES, MOODS, PLAIN_TITLES, artist_name, phrase, pick
-from trainer.synthetic.output import written_whole
+from trainer.synthetic.draws import N_SCENES, SCENES_PER_GENRE, Ints, check_size, draw_scenes, mix, normal, shares, zipf
+from trainer.synthetic.names import GENRE_NAMES, GENRES, MOODS, PLAIN_TITLES, artist_name, phrases, pick
+from trainer.synthetic.output import each_in_turn, written_whole
 
 SLICE_PLAYLISTS = 1000
 TRACKS_PER_ARTIST = 7.6  # as in the Million Playlist Dataset
@@ -32,9 +34,12 @@ PLAIN_SHARE = 0.12  # of titles that fit any genre
 
 # Shares of a playlist's tracks: from its scene, from its genre. The rest comes from the hits of all genres.
 FROM_SCENE, FROM_GENRE = 0.7, 0.2
+RARE = 0.026  # rare ones of its scene; FROM_SCENE contains them
+MEAN_LENGTH = 66
+OCCURRING = 1 - math.exp(-0.5)  # share of rare tracks that are drawn at all, as there are two for each draw
 
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-PAIRS = [low + high for high in BASE62 for low in BASE62]
+PAIRS = np.array([low + high for high in BASE62 for low in BASE62], "S2")
 
 TRACK_STREAM, ARTIST_STREAM, ALBUM_STREAM, NAME_STREAM = 1, 2, 3, 4
 
@@ -60,49 +65,55 @@ class World:
 
     @cached_property
     def scene_tracks(self) -> int:
-        """Tracks in a scene; they grow with the playlists by Heaps' law, to 2.26 million in all for 1,000,000."""
-        return max(20, round(40 * math.pow(self.n_playlists, 0.792) / N_SCENES))
+        """Tracks in a scene that are not rare; they grow with the playlists by Heaps' law."""
+        return max(20, round(40 * math.pow(self.n_playlists, 0.725) / N_SCENES))
+
+    @cached_property
+    def scene_size(self) -> int:
+        """Tracks in a scene, rare ones included: two for each time that a rare one is drawn."""
+        return self.scene_tracks + round(2 * RARE * MEAN_LENGTH * self.n_playlists / N_SCENES)
 
     @cached_property
     def scene_artists(self) -> int:
         """Artists in a scene."""
-        return max(4, round(self.scene_tracks / TRACKS_PER_ARTIST))
+        occurring = self.scene_tracks + OCCURRING * (self.scene_size - self.scene_tracks)
+        return max(4, round(occurring / TRACKS_PER_ARTIST))
 
     @property
     def n_slices(self) -> int:
         """Slices of up to 1,000 playlists."""
         return -(-self.n_playlists // SLICE_PLAYLISTS)
 
-    def scene(self, track: int) -> int:
-        """Return the scene of the track with number *track*."""
-        return track // self.scene_tracks
+    def scene(self, tracks: Ints) -> Ints:
+        """Return the scene of each track."""
+        return tracks // self.scene_size
 
     def genre(self, scene: int) -> str:
         """Return the genre of a scene."""
         return GENRE_NAMES[scene // SCENES_PER_GENRE]
 
-    def artist(self, track: int) -> int:
-        """Return the number of the artist of a track; popular artists have more tracks."""
-        place = zipf(np.array([share(self.seed, TRACK_STREAM, track)]), self.scene_artists, 3)[0]
-        return self.scene(track) * self.scene_artists + int(place)
+    def artists(self, tracks: Ints) -> Ints:
+        """Return the number of the artist of each track; popular artists have more tracks."""
+        places = zipf(shares(self.seed, TRACK_STREAM, tracks), self.scene_artists, 3)
+        return np.asarray(self.scene(tracks) * self.scene_artists + places)
 
-    def slice(self, number: int) -> Json:
+    def slice(self, number: int) -> bytes:
         """Return the slice with *number*, as the JSON of the Million Playlist Dataset."""
         first = number * SLICE_PLAYLISTS
         count = min(SLICE_PLAYLISTS, self.n_playlists - first)
         random = np.random.default_rng((self.seed, number))
         scenes = draw_scenes(random, count)
-        lengths = np.clip(np.exp(3.9 + 0.75 * normal(random, count)), 5, 250).astype(np.int64)
-        tracks = self._tracks(random, np.repeat(scenes, lengths))
-        described: dict[int, Json] = {}
+        lengths = np.clip(np.exp(4.02 + 0.75 * normal(random, count)), 5, 250).astype(np.int64)
+        numbers, places = np.unique(self._tracks(random, np.repeat(scenes, lengths)), return_inverse=True)
+        tracks = self._describe(numbers)
         playlists = []
-        for index, rows in enumerate(np.split(tracks, np.cumsum(lengths)[:-1])):
-            distinct = list(dict.fromkeys(rows.tolist()))
+        for index, drawn in enumerate(np.split(places, np.cumsum(lengths)[:-1])):
             title = self._title(random, int(scenes[index]))
-            playlists.append(self._playlist(first + index, title, distinct, described, random))
+            distinct = np.array(list(dict.fromkeys(drawn.tolist())))
+            playlists.append(_playlist(first + index, title, tracks, distinct, random))
         name = f"{first}-{first + SLICE_PLAYLISTS - 1}"
         info = {"generated_on": "2017-12-03 08:41:42.057563", "slice": name, "version": "v1"}
-        return {"info": info, "playlists": playlists}
+        return msgspec.json.encode({"info": info, "playlists": playlists})
 
     def _tracks(self, random: np.random.Generator, scenes: Ints) -> Ints:
         source = random.random(len(scenes))
@@ -112,7 +123,9 @@ class World:
         in_genre = source < FROM_SCENE + FROM_GENRE
         scene = np.where(source < FROM_SCENE, scenes, np.where(in_genre, sibling, anywhere))
         reach = np.where(in_genre, self.scene_tracks, max(5, self.scene_tracks // 50))
-        return np.asarray(scene * self.scene_tracks + zipf(random.random(len(scenes)), reach, 8))
+        share = random.random(len(scenes))
+        rare = self.scene_tracks + (share * (self.scene_size - self.scene_tracks)).astype(np.int64)
+        return np.asarray(scene * self.scene_size + np.where(source < RARE, rare, zipf(share, reach, 8)))
 
     def _title(self, random: np.random.Generator, scene: int) -> str:
         kind, theme, mood, style = random.random(4)
@@ -129,40 +142,56 @@ class World:
         styled: tuple[Callable[[str], str], ...] = (str, str.title, str.title, str.capitalize, str.upper, "{}!".format)
         return pick(styled, style)(title)
 
-    def _playlist(
-        self, pid: int, title: str, numbers: list[int], described: dict[int, Json], random: np.random.Generator
-    ) -> Json:
-        for number in numbers:
-            if number not in described:
-                described[number] = self._describe(number)
-        tracks = [{"pos": position, **described[number]} for position, number in enumerate(numbers)]
-        followers, edits, modified = random.random(3)
-        return {
-            "name": title,
-            "collaborative": "false",
-            "pid": pid,
-            "modified_at": 1_400_000_000 + 86_400 * int(modified * 1000),
-            "num_tracks": len(tracks),
-            "num_albums": len({track["album_uri"] for track in tracks}),
-            "num_followers": 1 + int(2 * followers**8),
-            "tracks": tracks,
-            "num_edits": 1 + int(40 * edits**2),
-            "duration_ms": sum(track["duration_ms"] for track in tracks),
-            "num_artists": len({track["artist_uri"] for track in tracks}),
-        }
+    def _describe(self, numbers: Ints) -> "_Tracks":
+        artists, kinds = self.artists(numbers), shares(self.seed, ALBUM_STREAM, numbers)
+        albums, durations = artists * 8 + (kinds * 4).astype(np.int64), 120_000 + (kinds * 240_000).astype(np.int64)
+        described = zip(
+            map(artist_name, artists.tolist()),
+            _ids(self.seed, TRACK_STREAM, numbers),
+            _ids(self.seed, ARTIST_STREAM, artists),
+            phrases(shares(self.seed, NAME_STREAM, numbers)),
+            _ids(self.seed, ALBUM_STREAM, albums),
+            durations.tolist(),
+            phrases(shares(self.seed, ALBUM_STREAM, albums)),
+            strict=True,
+        )
+        return _Tracks(albums, artists, durations, [TRACK % fields for fields in described])
 
-    def _describe(self, track: int) -> Json:
-        artist = self.artist(track)
-        album = artist * 8 + int(share(self.seed, ALBUM_STREAM, track) * 4)
-        return {
-            "artist_name": artist_name(artist),
-            "track_uri": f"spotify:track:{_uri(self.seed, TRACK_STREAM, track)}",
-            "artist_uri": f"spotify:artist:{_uri(self.seed, ARTIST_STREAM, artist)}",
-            "track_name": phrase(share(self.seed, NAME_STREAM, track)),
-            "album_uri": f"spotify:album:{_uri(self.seed, ALBUM_STREAM, album)}",
-            "duration_ms": 120_000 + int(share(self.seed, ALBUM_STREAM, track) * 240_000),
-            "album_name": phrase(share(self.seed, ALBUM_STREAM, album)),
-        }
+
+# No name has a character that JSON escapes.
+TRACK = (
+    '"artist_name":"%s","track_uri":"spotify:track:%s","artist_uri":"spotify:artist:%s","track_name":"%s",'
+    '"album_uri":"spotify:album:%s","duration_ms":%d,"album_name":"%s"}'
+)
+
+
+@dataclass(frozen=True)
+class _Tracks:
+    """Tracks with the numbers of their albums and artists, and the JSON of each without its beginning."""
+
+    albums: Ints
+    artists: Ints
+    durations: Ints
+    texts: list[str]
+
+
+def _playlist(pid: int, title: str, tracks: _Tracks, rows: Ints, random: np.random.Generator) -> Json:
+    """Return a playlist of the tracks in *rows*."""
+    texts = [f'{{"pos":{position},{tracks.texts[row]}' for position, row in enumerate(rows.tolist())]
+    followers, edits, modified = random.random(3)
+    return {
+        "name": title,
+        "collaborative": "false",
+        "pid": pid,
+        "modified_at": 1_400_000_000 + 86_400 * int(modified * 1000),
+        "num_tracks": len(rows),
+        "num_albums": len(set(tracks.albums[rows].tolist())),
+        "num_followers": 1 + int(2 * followers**8),
+        "tracks": msgspec.Raw(f"[{','.join(texts)}]".encode()),
+        "num_edits": 1 + int(40 * edits**2),
+        "duration_ms": int(tracks.durations[rows].sum()),
+        "num_artists": len(set(tracks.artists[rows].tolist())),
+    }
 
 
 def synthesize(out: Path, n_playlists: int, seed: int) -> None:
@@ -175,16 +204,12 @@ def synthesize(out: Path, n_playlists: int, seed: int) -> None:
         OSError: it cannot be written.
     """
     world = World(n_playlists, seed)
-    write_slices(out, (world.slice(number) for number in range(world.n_slices)), n_playlists)
-
-
-def write_slices(out: Path, slices: Iterable[Json], n_playlists: int) -> None:
-    """Write *slices*, of *n_playlists* playlists in all, to *out*, as `synthesize` does."""
     zipped = out.suffix.lower() == ".zip"
     with written_whole(out) as partial, _writer(partial, zipped) as write, progress(n_playlists, "writing") as bar:
-        for content in slices:
-            write(f"mpd.slice.{content['info']['slice']}.json", msgspec.json.encode(content))
-            bar.update(len(content["playlists"]))
+        for number, content in enumerate(each_in_turn(world.slice, world.n_slices)):
+            first = number * SLICE_PLAYLISTS
+            write(f"mpd.slice.{first}-{first + SLICE_PLAYLISTS - 1}.json", content)
+            bar.update(min(SLICE_PLAYLISTS, n_playlists - first))
 
 
 @contextmanager
@@ -199,12 +224,14 @@ def _writer(path: Path, zipped: bool) -> Iterator[Callable[[str, bytes], object]
         yield lambda name, text: (path / name).write_bytes(text)
 
 
-@lru_cache(1 << 16)
-def _uri(seed: int, stream: int, number: int) -> str:
-    """Return 22 characters of base 62, like Spotify's ids."""
-    value = mix(seed, stream + 100, number) << 64 | mix(seed, stream + 200, number)
-    pairs = []
-    for _ in range(11):
-        value, pair = divmod(value, len(PAIRS))
-        pairs.append(PAIRS[pair])
-    return "".join(pairs)
+def _ids(seed: int, stream: int, numbers: Ints) -> list[str]:
+    """Return 22 characters of base 62, like Spotify's ids, for each of *numbers*."""
+    words = (mix(seed, stream + 100, numbers), mix(seed, stream + 200, numbers))
+    limbs = [part for word in words for part in (word >> np.uint64(32), word & np.uint64(2**32 - 1))]
+    pairs = np.empty((len(numbers), 11), "S2")
+    for column in range(11):
+        rest = np.zeros(len(numbers), np.uint64)
+        for place, limb in enumerate(limbs):
+            limbs[place], rest = np.divmod(rest << np.uint64(32) | limb, np.uint64(len(PAIRS)))
+        pairs[:, column] = PAIRS[rest]
+    return pairs.view("S22").ravel().astype("U22").tolist()

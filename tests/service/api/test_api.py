@@ -103,9 +103,8 @@ def test_exclusions_that_leave_fewer_than_k_are_answered_with_what_is_left(
     client: TestClient, recommender: Recommender
 ):
     everything = [track.id for track in recommender.popular("tracks", recommender.manifest.shape.tracks)]
-    assert len(everything) > 10_000
 
-    answer = recommend(client, exclude=everything[:10_000], tracks=everything[10_000:-5], k=500)
+    answer = recommend(client, exclude=everything[:-500], tracks=everything[-500:-5], k=500)
 
     assert {track["id"] for track in answer["tracks"]} == set(everything[-5:])
 

@@ -1,0 +1,32 @@
+"""Output that is made in parts, and appears whole or not at all."""
+
+import operator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from trainer.synthetic.output import each_in_turn, written_whole
+
+
+@pytest.mark.parametrize("n", [0, 1, 20])
+def test_parts_come_in_their_order(n: int):
+    assert list(each_in_turn(str, n)) == [str(number) for number in range(n)]
+
+
+one_over = partial(operator.truediv, 1)
+
+
+@pytest.mark.parametrize("n", [2, 20])
+def test_an_error_in_a_part_is_raised(n: int):
+    with pytest.raises(ZeroDivisionError):
+        list(each_in_turn(one_over, n))
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_output_that_fails_half_way_leaves_nothing(tmp_path: Path, kind: str):
+    with pytest.raises(OSError, match="disk full"), written_whole(tmp_path / "w") as path:
+        path.write_text("some") if kind == "file" else path.mkdir()
+        raise OSError("disk full")
+
+    assert not list(tmp_path.iterdir())
