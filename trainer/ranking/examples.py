@@ -25,6 +25,10 @@ Floats = NDArray[np.float32]
 # Playlists are asked of first stages that learned from the other folds, if they are more than this share of the data.
 FOLDS, FOLDED_SHARE = 4, 0.25
 
+# A first stage that has seen all but this share of the data, or less, is one to start the fit of the version from.
+START_SHARE = 0.05
+FIRST_STAGE = "the-rankers-first-stage"
+
 # Tasks that are made of each playlist.
 TASKS = 2
 
@@ -65,13 +69,20 @@ class Examples:
         return len(self.tasks)
 
 
-def gather(dataset: Dataset, config: TrainingConfig) -> Iterator[tuple[Task, Pool, Bools]]:
+def gather(
+    dataset: Dataset, config: TrainingConfig, first_stage: Path | None = None
+) -> Iterator[tuple[Task, Pool, Bools]]:
     """
     Yield tasks of random playlists with their candidates and hits.
 
     No first stage has seen what it is asked for: it would remember it, and the ranker would learn to trust it too
     much. Where the playlists are a large part of the data, each of a few first stages learns from all but a part of
     them (cross-fitting); otherwise, one learns from all others. Of listeners, a part of the items is hidden instead.
+
+    Args:
+        dataset: the playlists.
+        config: the numbers of the first stages, and how many playlists are asked.
+        first_stage: an empty directory, where a first stage that has seen nearly all data is left; None for none.
     """
     taught = np.random.default_rng(config.seed).permutation(len(dataset))[: config.ranker_playlists]
     if dataset.listening:
@@ -79,24 +90,24 @@ def gather(dataset: Dataset, config: TrainingConfig) -> Iterator[tuple[Task, Poo
         yield from _ask(remove_hidden(dataset, hidden), listener_tasks(dataset, taught.tolist(), hidden), config, "1/1")
         return
     n_folds = FOLDS if len(taught) > FOLDED_SHARE * len(dataset) else 1
+    kept = first_stage if len(taught) <= START_SHARE * len(dataset) else None
     for number, fold in enumerate(np.array_split(taught, n_folds), 1):
         left = np.ones(len(dataset), bool)
         left[fold] = False
         if left.any() and len(fold):
             tasks = random_tasks(dataset, fold.tolist(), TASKS, config.seed)
-            yield from _ask(dataset.select(left), tasks, config, f"{number}/{n_folds}")
+            yield from _ask(dataset.select(left), tasks, config, f"{number}/{n_folds}", kept)
 
 
 def _ask(
-    learned: Dataset, tasks: Sequence[Task], config: TrainingConfig, name: str
+    learned: Dataset, tasks: Sequence[Task], config: TrainingConfig, name: str, kept: Path | None = None
 ) -> Iterator[tuple[Task, Pool, Bools]]:
     """Fit a first stage on *learned*, and yield those of *tasks* of which it knows something."""
     say(f"ranker, first stage {name}")
-    with tempfile.TemporaryDirectory(prefix="segue-ranker-") as directory:
-        fit_and_write(
-            learned, Path(directory), "first-stage", config.without_indexes(), {}, None, Stopwatch(), keep=True
-        )
-        with closing(Recommender.open(Path(directory))) as recommender, progress(len(tasks), "candidates") as bar:
+    with tempfile.TemporaryDirectory(prefix="segue-ranker-") as temporary:
+        directory = kept or Path(temporary)
+        fit_and_write(learned, directory, FIRST_STAGE, config.without_indexes(), {}, None, Stopwatch(), keep=True)
+        with closing(Recommender.open(directory)) as recommender, progress(len(tasks), "candidates") as bar:
             for start in range(0, len(tasks), BATCH):
                 batch = tasks[start : start + BATCH]
                 yield from _pools(recommender, batch)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,9 +47,9 @@ class Taught:
     judgement: Judgement
 
 
-def teach(dataset: Dataset, config: TrainingConfig) -> Taught | None:
+def teach(dataset: Dataset, config: TrainingConfig, first_stage: Path | None = None) -> Taught | None:
     """
-    Teach a ranker on playlists of *dataset*.
+    Teach a ranker on playlists of *dataset*; see `gather` for its arguments.
 
     Returns:
         The ranker; None if *config* wants none, if there are too few playlists, or if the ranker is not better than
@@ -58,7 +59,7 @@ def teach(dataset: Dataset, config: TrainingConfig) -> Taught | None:
         return None
     random = np.random.default_rng(config.seed)
     asked: list[tuple[Task, Pool, Bools]] = []
-    taught = Examples.of(set_aside(gather(dataset, config), asked, random))
+    taught = Examples.of(set_aside(gather(dataset, config, first_stage), asked, random))
     checked = Examples.of(asked)
     if taught.hits.sum() < LEAST_HITS or len(checked) < LEAST_ASKED:
         say("no ranker: there are too few playlists to learn from; answers are ordered by the first stage")
