@@ -55,7 +55,7 @@ class _Builder:
         if not playlist.tracks:
             self._empty += 1
             return
-        rows = dict.fromkeys(self._track_row(track) for track in playlist.tracks)
+        rows = dict.fromkeys(map(self._track_row, playlist.tracks))
         held = hash((playlist.id, playlist.title, *rows))
         if held in self._held:
             self._repeated += 1
@@ -112,12 +112,15 @@ class _Builder:
         return row
 
     def _track_row(self, track: SourceTrack) -> int:
-        row = self._tracks.setdefault(track.id, len(self._tracks))
-        if row == len(self._track_names):
-            self._track_names.append(track.name)
-            self._track_artists.append(
-                self._artist_row(SourceArtist(track.artist_id, track.artist_name)) if track.artist_id else -1
-            )
+        row = self._tracks.get(track.id, -1)  # most are known
+        return row if row >= 0 else self._new_track_row(track)
+
+    def _new_track_row(self, track: SourceTrack) -> int:
+        row = self._tracks[track.id] = len(self._tracks)
+        self._track_names.append(track.name)
+        self._track_artists.append(
+            self._artist_row(SourceArtist(track.artist_id, track.artist_name)) if track.artist_id else -1
+        )
         return row
 
     def _artist_row(self, artist: SourceArtist) -> int:

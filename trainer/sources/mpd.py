@@ -22,7 +22,7 @@ SLICE_PREFIX = "mpd.slice."
 _Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class _Track(msgspec.Struct):
+class _Track(msgspec.Struct, gc=False):
     track_uri: _Id
     track_name: str | None = None
     artist_uri: str | None = None
