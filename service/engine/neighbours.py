@@ -154,7 +154,7 @@ class NeighbourIndex:
         target: float,
         k: int,
         seed: int,
-        n_queries: int = 1000,
+        n_queries: int = 300,
     ) -> tuple[int, float]:
         """
         Find the least effort, among powers of the square root of two, whose recall of the top *k* reaches *target*.

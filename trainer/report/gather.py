@@ -19,8 +19,8 @@ POPULARITY_POINTS = 60
 COMMON_WORDS = 25
 # The neighbours of SEEDS tracks are shown, each by another artist, from the most popular SEED_POOL tracks.
 SEEDS, NEIGHBOURS, SEED_POOL = 6, 5, 200
-RECALL_QUERIES = 200
-EFFORT_FACTORS = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
+RECALL_QUERIES = 100
+EFFORT_FACTORS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2)
 
 
 def gather(
