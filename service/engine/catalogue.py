@@ -176,10 +176,14 @@ class Catalogue:
         popular is found.
         """
         found: dict[str, int] = {}
+        left = keys
         for form, find_rows in self._steps(kind):
-            forms = {key: folded for key in keys if key not in found and (folded := form(key)) is not None}
+            if not left:  # most keys are ids
+                break
+            forms = {key: folded for key in left if (folded := form(key)) is not None}
             rows = find_rows(list(dict.fromkeys(forms.values())))
             found |= {key: rows[folded] for key, folded in forms.items() if folded in rows}
+            left = [key for key in left if key not in found]
         return found
 
     def rows(self, kind: Kind, keys: Iterable[str]) -> tuple[list[int], list[str]]:

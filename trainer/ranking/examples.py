@@ -22,7 +22,7 @@ from trainer.timing import Stopwatch
 
 Floats = NDArray[np.float32]
 
-# Playlists are asked of first stages that learned from the other folds, if they are more than this share of the data.
+# There are so many first stages, if the playlists that are asked are more than this share of the data; otherwise one.
 FOLDS, FOLDED_SHARE = 4, 0.25
 
 # A first stage that has seen all but this share of the data, or less, is one to start the fit of the version from.
@@ -77,7 +77,8 @@ def gather(
 
     No first stage has seen what it is asked for: it would remember it, and the ranker would learn to trust it too
     much. Where the playlists are a large part of the data, each of a few first stages learns from all but a part of
-    them (cross-fitting); otherwise, one learns from all others. Of listeners, a part of the items is hidden instead.
+    them (cross-fitting); otherwise, one learns from all others. Of listeners, a part of the items is hidden instead:
+    other ones for each first stage, so that few listeners make many tasks.
 
     Args:
         dataset: the playlists.
@@ -85,18 +86,23 @@ def gather(
         first_stage: an empty directory, where a first stage that has seen nearly all data is left; None for none.
     """
     taught = np.random.default_rng(config.seed).permutation(len(dataset))[: config.ranker_playlists]
-    if dataset.listening:
-        hidden = hide(dataset, taught.tolist(), config.seed)
-        yield from _ask(remove_hidden(dataset, hidden), listener_tasks(dataset, taught.tolist(), hidden), config, "1/1")
-        return
     n_folds = FOLDS if len(taught) > FOLDED_SHARE * len(dataset) else 1
     kept = first_stage if len(taught) <= START_SHARE * len(dataset) else None
-    for number, fold in enumerate(np.array_split(taught, n_folds), 1):
-        left = np.ones(len(dataset), bool)
-        left[fold] = False
-        if left.any() and len(fold):
-            tasks = random_tasks(dataset, fold.tolist(), TASKS, config.seed)
-            yield from _ask(dataset.select(left), tasks, config, f"{number}/{n_folds}", kept)
+    for number, (learned, tasks) in enumerate(_folds(dataset, taught.tolist(), n_folds, config.seed), 1):
+        if len(learned) and tasks:
+            yield from _ask(learned, tasks, config, f"{number}/{n_folds}", kept)
+
+
+def _folds(dataset: Dataset, asked: Sequence[int], n_folds: int, seed: int) -> Iterator[tuple[Dataset, list[Task]]]:
+    """Yield the data that each first stage learns from, and the tasks that it has not seen, of those *asked*."""
+    for number, fold in enumerate(np.array_split(asked, n_folds)):
+        if dataset.listening:
+            hidden = hide(dataset, asked, seed + number)
+            yield remove_hidden(dataset, hidden), listener_tasks(dataset, asked, hidden)
+        else:
+            left = np.ones(len(dataset), bool)
+            left[fold] = False
+            yield dataset.select(left), random_tasks(dataset, fold.tolist(), TASKS, seed)
 
 
 def _ask(

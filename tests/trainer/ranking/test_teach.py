@@ -136,13 +136,15 @@ def test_data_without_titles_or_artists_teach_too(dataset: Dataset, names: Seque
     assert teach(without(dataset, names), CONFIG) is not None
 
 
-def test_listeners_are_asked_for_a_hidden_part(tmp_path: Path):
+def test_listeners_are_asked_for_other_hidden_parts_by_each_first_stage(tmp_path: Path):
     synthesize_listeners(tmp_path / "plays.tsv", 200, seed=3)
     listeners = build_dataset(read([tmp_path / "plays.tsv"]))
 
     found = list(gather(listeners, CONFIG))
 
-    assert len(found) == 100
+    assert len(found) == 4 * 100
+    assert len({task.index for task, _, _ in found}) == 100
+    assert len({(task.index, *task.hidden) for task, _, _ in found}) > 3.9 * 100
     assert {task.kind for task, _, _ in found} == {"artists"}
     assert sum(hits.sum() for _, _, hits in found) > 0.5 * sum(len(task.hidden) for task, _, _ in found)
 
