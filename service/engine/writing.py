@@ -119,12 +119,8 @@ def write_version(directory: Path, version: str, created_at: str, model: Model) 
         The manifest, which is written too.
     """
     model = _in_file_order(model)
-    arrays = _arrays(model)
-    for name, array in arrays.items():
-        write_array(directory / f"{name}.npy", array)
-    tracks, artists = (arrays[f"{kind}_popular_ranks"] for kind in KINDS)
-    rows = _track_rows(model, tracks), _artist_rows(model, artists)
-    write_catalogue(directory / CATALOGUE, *rows, model.words, model.grams)
+    shape = _write_arrays(directory, model)
+    write_catalogue(directory / CATALOGUE, _track_rows(model), _artist_rows(model), model.words, model.grams)
     numbers = dict(model.numbers)
     if model.ranker is not None:
         numbers["ranker_inputs"] = INPUTS
@@ -135,7 +131,7 @@ def write_version(directory: Path, version: str, created_at: str, model: Model) 
     manifest = Manifest(
         version=version,
         created_at=created_at,
-        shape=_shape(model, arrays),
+        shape=shape,
         numbers=numbers,
         data=model.data,
         training=model.training,
@@ -189,6 +185,14 @@ def _in_file_order(model: Model) -> Model:
     )
 
 
+def _write_arrays(directory: Path, model: Model) -> Shape:
+    """Write all arrays and return their sizes. None stays in memory: the indexes take as much again."""
+    arrays = _arrays(model)
+    for name, array in arrays.items():
+        write_array(directory / f"{name}.npy", array)
+    return _shape(model, arrays)
+
+
 def _shape(model: Model, arrays: Mapping[str, NDArray[Any]]) -> Shape:
     shape = replace(
         model.shape,
@@ -240,13 +244,15 @@ def _fields(model: Model, kind: Kind) -> Iterator[Fields]:
         yield item_fields(kind, id_, name, *artist)
 
 
-def _artist_rows(model: Model, ranks: Ints) -> Iterator[tuple[str, str, int, int]]:
+def _artist_rows(model: Model) -> Iterator[tuple[str, str, int, int]]:
     artists = model.items["artists"]
+    ranks = np.argsort(artists.by_popularity())
     return zip(artists.ids, artists.names, artists.popularity.tolist(), ranks.tolist(), strict=True)
 
 
-def _track_rows(model: Model, ranks: Ints) -> Iterator[tuple[str, str, int | None, int, int]]:
+def _track_rows(model: Model) -> Iterator[tuple[str, str, int | None, int, int]]:
     tracks = model.items["tracks"]
+    ranks = np.argsort(tracks.by_popularity())
     artists = (None if row < 0 else row for row in model.track_artists.tolist())
     return zip(tracks.ids, tracks.names, artists, tracks.popularity.tolist(), ranks.tolist(), strict=True)
 

@@ -61,6 +61,25 @@ def fit_and_write(
         BadConfig: the fit diverges with these numbers.
         OSError: the files cannot be written.
     """
+    model = _fit_model(dataset, config, training, start, stopwatch, kept=keep or ranker is not None)
+    model = replace(model, ranker=ranker)
+    say("writing vectors, catalogue and indexes")
+    with stopwatch.step("writing"):
+        warm = model.training["warm_start"] is not None
+        write_trained_hashes(directory, dataset, start if warm else None)
+        created_at = datetime.now(UTC).isoformat(timespec="seconds")
+        return run_interruptibly(lambda: write_version(directory, version, created_at, model))
+
+
+def _fit_model(
+    dataset: Dataset,
+    config: TrainingConfig,
+    training: Mapping[str, Any],
+    start: Artifacts | None,
+    stopwatch: Stopwatch,
+    kept: bool,
+) -> Model:
+    """Return the fitted model without a ranker, and with a sample of the playlists if they are *kept*."""
     with stopwatch.step("matrix"):
         numbers = {**asdict(config), **dataset.count_statistics(config.count_cap)}
         matrix = training_matrix(dataset, Weights.of(numbers))
@@ -68,15 +87,10 @@ def fit_and_write(
     with stopwatch.step("fitting"):
         fit = _fit(matrix, config, warm)
     model = _model(dataset, matrix, fit, numbers, {**training, **_facts(fit, warm)})
-    if keep or ranker is not None:
-        titles = dataset.titles if compares_titles(dataset, config) else ()
-        sample = matrix.sample(dataset.items, titles, config.kept_playlists, config.seed)
-        model = replace(model, sample=sample, ranker=ranker)
-    say("writing vectors, catalogue and indexes")
-    with stopwatch.step("writing"):
-        write_trained_hashes(directory, dataset, start if warm else None)
-        created_at = datetime.now(UTC).isoformat(timespec="seconds")
-        return run_interruptibly(lambda: write_version(directory, version, created_at, model))
+    if not kept:
+        return model
+    titles = dataset.titles if compares_titles(dataset, config) else ()
+    return replace(model, sample=matrix.sample(dataset.items, titles, config.kept_playlists, config.seed))
 
 
 def compares_titles(dataset: Dataset, config: TrainingConfig) -> bool:

@@ -1,7 +1,9 @@
 """Teaches the ranker, and leaves it out if it orders worse than the first stage."""
 
+import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from trainer.config import TrainingConfig
 from trainer.dataset import Dataset
 from trainer.dataset.dataset import Bools
 from trainer.evaluation.tasks import Task
+from trainer.interruptible import run_interruptibly
 from trainer.progress import progress, say
 from trainer.ranking.examples import Examples, gather
 from trainer.ranking.judgement import Judgement, judge
@@ -100,11 +103,9 @@ def fit_ranker(taught: Examples, config: TrainingConfig) -> Ranker:
     del damped
     values = standardize(taught.inputs, mean, deviation)
     epochs = min(max(STEPS * BATCH_ROWS // len(values), EPOCHS_LEAST), EPOCHS_MOST)
-    with progress(config.ranker_networks * epochs, "ranker") as bar:
-        networks = [
-            _fit_network(values, taught.hits, epochs, config.seed + n, bar.update)
-            for n in range(config.ranker_networks)
-        ]
+    networks = run_interruptibly(
+        lambda: _fit_networks(values, taught.hits, epochs, range(config.seed, config.seed + config.ranker_networks))
+    )
     weights = [np.stack(each).astype(np.float32) for each in zip(*(found.coefs_ for found in networks), strict=True)]
     biases = [
         np.stack(each)[:, None].astype(np.float32)
@@ -113,14 +114,23 @@ def fit_ranker(taught: Examples, config: TrainingConfig) -> Ranker:
     return Ranker(mean, deviation, list(zip(weights, biases, strict=True)))
 
 
+def _fit_networks(values: Floats, hits: Bools, epochs: int, seeds: Sequence[int]) -> list[MLPClassifier]:
+    """Fit a network for each of *seeds*, one on each processor at the same time."""
+    with (
+        warnings.catch_warnings(),
+        progress(len(seeds) * epochs, "ranker") as bar,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return list(pool.map(lambda seed: _fit_network(values, hits, epochs, seed, bar.update), seeds))
+
+
 def _fit_network(values: Floats, hits: Bools, epochs: int, seed: int, done: Callable[[float], object]) -> MLPClassifier:
     """Fit a network to standardised inputs, and call *done* after each epoch."""
     network = MLPClassifier(
         UNITS, batch_size=min(BATCH_ROWS, len(values)), learning_rate_init=RATE, alpha=PENALTY, random_state=seed
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for _ in range(epochs):
-            network.partial_fit(values, hits, classes=[False, True])
-            done(1)
+    for _ in range(epochs):
+        network.partial_fit(values, hits, classes=[False, True])
+        done(1)
     return network
