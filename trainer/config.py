@@ -74,6 +74,9 @@ class TrainingConfig:
         default=5000, ge=0, le=1_000_000, description="playlists that the ranker learns from; 0 for no ranker"
     )
     ranker_networks: int = Field(default=3, ge=1, le=100, description="networks of the ranker, whose mean orders")
+    ranker_steps: int = Field(
+        default=4000, ge=1, le=10_000_000, description="steps of the optimiser for each network, in 4 to 20 passes"
+    )
     kept_playlists: int = Field(
         default=100_000, ge=1, le=100_000_000, description="playlists that are kept as neighbours for the ranker"
     )
@@ -113,7 +116,7 @@ HELP = {
 
 SMALL = TrainingConfig(factors=64, trees=20, ranker_playlists=1000)
 FULL = TrainingConfig()
-LISTENING = TrainingConfig(alpha=5.0, regularization=100.0)
+LISTENING = TrainingConfig(alpha=5.0, regularization=100.0, ranker_steps=16_000)
 PROFILES = {"small": SMALL, "full": FULL, "listening": LISTENING}
 
 

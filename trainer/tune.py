@@ -45,7 +45,9 @@ OF_ARTISTS: dict[str, BaseDistribution] = {"factors": CategoricalDistribution((3
 OF_COUNTS: dict[str, BaseDistribution] = {"weighting": CategoricalDistribution(WEIGHTINGS)}
 
 # A trial teaches a ranker only if one of these is searched for: the others are found sooner by the first stage alone.
-OF_RANKER = frozenset(("ranker_playlists", "ranker_networks", "kept_playlists", "postings", "nearest", "title_axes"))
+OF_RANKER = frozenset(
+    ("ranker_playlists", "ranker_networks", "ranker_steps", "kept_playlists", "postings", "nearest", "title_axes")
+)
 
 
 @dataclass(frozen=True)

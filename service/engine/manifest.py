@@ -207,8 +207,10 @@ class Manifest:
         Raises:
             CorruptModel: a file cannot be read, is cut short or was changed.
         """
+        # The largest first: it would otherwise begin when the other threads are about to end.
+        files = sorted(self.files.items(), key=lambda file: -int(file[1]["bytes"]))
         with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(lambda file: _verify_file(directory / file[0], file[1]), self.files.items()):
+            for _ in pool.map(lambda file: _verify_file(directory / file[0], file[1]), files):
                 pass
 
 

@@ -19,6 +19,7 @@ HELD_OUT_SHARE = 0.02
 HELD_OUT_LEAST = 100
 HELD_OUT_MOST_SHARE = 0.1
 TASKS_MOST = 10_000
+JUDGED_MOST = 5_000  # by the gate, so that the interval of the change is about 1 %
 
 # `evaluate` asks for this share of the playlists in each category, within these bounds.
 CATEGORY_SHARE = 0.002
@@ -44,7 +45,7 @@ def hold_out(dataset: Dataset) -> Bools:
 
 def tasks_of(dataset: Dataset, chosen: Bools, seed: int) -> list[Task]:
     """Make tasks of the *chosen* playlists: bool, shape (n_playlists,)."""
-    candidates = np.flatnonzero(chosen)[:TASKS_MOST].tolist()
+    candidates = np.flatnonzero(chosen)[:JUDGED_MOST].tolist()
     if dataset.listening:
         return listener_tasks(dataset, candidates, hide(dataset, candidates, seed))
     categories = assign_categories(dataset, candidates, -(-len(candidates) // len(CATEGORIES)))

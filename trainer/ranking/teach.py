@@ -38,8 +38,8 @@ UNITS, BATCH_ROWS, RATE, PENALTY = (64, 32), 2048, 0.002, 1e-4
 # An input with a smaller deviation is constant.
 CONSTANT = 1e-6
 
-# Steps of the optimiser that a fit takes at least, within these numbers of passes over the examples.
-STEPS, EPOCHS_LEAST, EPOCHS_MOST = 4000, 4, 20
+# Passes over the examples, within which a fit takes the wanted number of steps.
+EPOCHS_LEAST, EPOCHS_MOST = 4, 20
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def fit_ranker(taught: Examples, config: TrainingConfig) -> Ranker:
     deviation[deviation < CONSTANT] = np.inf  # nothing was learned of an input that never changed
     del damped
     values = standardize(taught.inputs, mean, deviation)
-    epochs = min(max(STEPS * BATCH_ROWS // len(values), EPOCHS_LEAST), EPOCHS_MOST)
+    epochs = min(max(config.ranker_steps * BATCH_ROWS // len(values), EPOCHS_LEAST), EPOCHS_MOST)
     networks = run_interruptibly(
         lambda: _fit_networks(values, taught.hits, epochs, range(config.seed, config.seed + config.ranker_networks))
     )
