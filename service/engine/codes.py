@@ -25,6 +25,7 @@ LARGEST = 127
 FINER = 2 * LARGEST  # steps of the second code of a query in one of the first
 SHELL = 0.87  # length of the last vector of a shell, relative to the first
 CHUNK = 1 << 16
+MANY = 16  # queries for which it is less work to pack the rows than to transpose the products
 FILES = ("codes", "code_shells", "code_steps", "code_errors")
 TINY = np.finfo(np.float32).tiny
 
@@ -113,6 +114,8 @@ class Codes:
 
 
 def _multiply(values: NDArray[np.int8], others: NDArray[np.int8]) -> Ints:
+    if len(others) >= MANY:
+        return np.asarray(numkong.dots_packed(others, numkong.dots_pack(values)))
     return np.ascontiguousarray(np.asarray(numkong.dots_packed(values, numkong.dots_pack(others))).T)
 
 

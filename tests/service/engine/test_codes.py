@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from service.engine.codes import Codes, even_axes
+from service.engine.codes import Codes, encode, even_axes
 
 
 def vectors(n: int, n_factors: int, seed: int = 0) -> np.ndarray:
@@ -57,6 +57,18 @@ def test_products_do_not_depend_on_what_they_are_asked_with():
 
     for rows in ([7], [3, 4, 77, 499], list(range(0, 500, 3))):
         assert (codes.products(np.array(rows), query) == together[rows]).all()
+
+
+@pytest.mark.parametrize("n_queries", [1, 2, 15, 16, 64])
+@pytest.mark.parametrize("n_factors", [1, 50, 128])
+def test_products_of_codes_are_sums_of_integers_for_any_number_of_queries(n_queries: int, n_factors: int):
+    codes = codes_of(vectors(700, n_factors))
+    queries, _ = encode(vectors(n_queries, n_factors, seed=3))
+
+    found = codes.multiply(100, 600, queries)
+
+    assert found.flags.writeable
+    assert (found == queries.astype(np.int64) @ codes.values[100:600].astype(np.int64).T).all()
 
 
 def test_a_query_without_length_has_products_of_nothing():
