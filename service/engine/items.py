@@ -81,6 +81,11 @@ class Items(Sequence[AnyItem], Generic[AnyItem]):
         self.json = json
         self._make = make
 
+    @property
+    def ids(self) -> list[str]:
+        """The id of each item, for which no objects are made."""
+        return [fields["id"] for fields in orjson.loads(self.json)]
+
     @cached_property
     def _made(self) -> list[AnyItem]:
         return [self._make(**_with_artist(fields)) for fields in orjson.loads(self.json)]

@@ -32,7 +32,7 @@ class Segue:
     def recommend(self, tasks: Sequence[Task], k: int) -> list[list[str]]:
         asked = seed_playlists(self._recommender, tasks)
         answers = self._recommender.recommend(asked, Options(k, tasks[0].kind, self._rank))
-        return [[item.id for item in answer.found] for answer in answers]
+        return [answer.found.ids for answer in answers]
 
 
 def ask(continuer: Continuer, tasks: Sequence[Task], name: str, k: int = ANSWER_ITEMS) -> list[list[str]]:
