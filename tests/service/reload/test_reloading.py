@@ -431,7 +431,7 @@ def mapped(store: Path) -> Mapping[str, int]:
 
 def test_an_old_version_leaves_no_mapping_behind(published: Path, service: Service):
     counts = []
-    for number in range(12):
+    for number in range(8):
         publish(published, damaged="tracks.ann" if number % 4 == 3 else None)
         service.reload()
         service.ask(title="chill", k=5)

@@ -99,7 +99,8 @@ def test_a_run_without_the_encoder_says_so_and_compares_words(
 def test_evaluate_shows_the_first_stage_beside_the_ranked_answers(
     small_world: Path, capsys: pytest.CaptureFixture[str]
 ):
-    assert main(["evaluate", str(small_world), *[option for option in OPTIONS if option != "--no-baselines"][:-2]]) == 0
+    numbers = [option for option in OPTIONS if option != "--no-baselines"][:-2]
+    assert main(["evaluate", str(small_world), *numbers, "--ranker-networks", "1", "--title-axes", "0"]) == 0
 
     rows = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines() if "R-prec+artist" in line]
     assert rows[:2] == ["segue", "first stage"]
