@@ -47,7 +47,8 @@ def test_files_are_verified_by_no_more_threads_than_were_asked_for(version: Path
 
     replace(manifest, files=described).verify(version, threads)
 
-    assert 1 <= len(Noted.threads) <= (threads or 1000)
+    readers = Noted.threads - {threading.get_ident()}  # this one sorts the files
+    assert 1 <= len(readers) <= (threads or 1000)
     (version / "tracks.ann").write_bytes(b"")
     with pytest.raises(CorruptModel, match=r"tracks\.ann"):
         Recommender.open(version, threads)
