@@ -78,7 +78,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
 
 
 def ranks(items: ItemTable) -> list[int]:
-    return np.argsort(items.by_popularity()).tolist()
+    return np.argsort(items.by_popularity).tolist()
 
 
 def mean(scores: Scores, measure: str, category: int | None = None) -> float:

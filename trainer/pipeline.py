@@ -97,14 +97,14 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
             dataset = _read(paths, plan.reading)
         config = configs.for_data(dataset.listening)
         held_out = hold_out(dataset) if plan.hold_out else np.zeros(len(dataset), bool)
-        with _current(store) as published, store.staging(version) as staged, ExitStack() as cleanup:
+        with _current(store) as published, store.staging(version) as staged:
             start = find_start(published, dataset, held_out) if plan.warm else None
             given = {"inputs": [str(path) for path in paths], "columns": dict(plan.reading.columns)}
             inputs = given | dataset.understood()
             learned = dataset.select(~held_out)
-            ranker, taught, start = _ranker(learned, config, version, start, stopwatch, cleanup)
-            inputs |= {"ranker": taught}
-            fit_and_write(learned, staged, version, config, inputs, start, stopwatch, ranker)
+            with _ranker(learned, config, version, start, stopwatch) as (ranker, taught, first):
+                inputs |= {"ranker": taught}
+                fit_and_write(learned, staged, version, config, inputs, first, stopwatch, ranker)
             gate = (config.seed, plan.tolerance, plan.baselines, stopwatch)
             outcome = judge(staged, published, dataset, held_out, *gate)
             forced = plan.force and not outcome.verdict.passed
@@ -253,37 +253,35 @@ def _current(store: Store) -> Iterator[Recommender | None]:
         yield recommender
 
 
+@contextmanager
 def _ranker(
-    learned: Dataset,
-    config: TrainingConfig,
-    version: str,
-    start: Artifacts | None,
-    stopwatch: Stopwatch,
-    cleanup: ExitStack,
-) -> tuple[Ranker | None, dict[str, Any] | None, Artifacts | None]:
+    learned: Dataset, config: TrainingConfig, version: str, start: Artifacts | None, stopwatch: Stopwatch
+) -> Iterator[tuple[Ranker | None, dict[str, Any] | None, Artifacts | None]]:
     """
-    Return the ranker of the version to start from, or one that is taught on *learned*, and the facts on it.
+    Yield the ranker of the version to start from, or one that is taught on *learned*, and the facts on it.
 
-    Also return what to start from: *start*, or the first stage that was fitted for the ranker, until *cleanup*.
+    Also yield the version to start from: *start*, or without one the ranker's first stage, if that was left.
     """
     if not config.ranker_playlists:
-        return None, None, start
+        yield None, None, start
+        return
     _say_titles(learned, config)
     # A ranker that has not seen the inputs of titles would make nothing of them.
     needs_titles = compares_titles(learned, config)
     if start is not None and start.stages is not None and (start.stages.pooling.titles or not needs_titles):
         say(f"the ranker stays that of {start.manifest.version}")
-        return start.stages.ranker, start.manifest.training.get("ranker"), start
-    first_stage = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="segue-first-stage-")))
-    with stopwatch.step("ranker"):
-        taught = teach(learned, config, first_stage if start is None else None)
-    if any(first_stage.iterdir()):
-        start = cleanup.enter_context(closing(Recommender.open(first_stage))).artifacts
-    return (
-        (None, None, start)
-        if taught is None
-        else (taught.ranker, {"version": version, **asdict(taught.judgement)}, start)
-    )
+        yield start.stages.ranker, start.manifest.training.get("ranker"), start
+        return
+    with ExitStack() as cleanup:
+        left = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="segue-first-stage-")))
+        with stopwatch.step("ranker"):
+            taught = teach(learned, config, left if start is None else None)
+        if any(left.iterdir()):
+            start = cleanup.enter_context(closing(Recommender.open(left))).artifacts
+        if taught is None:
+            yield None, None, start
+        else:
+            yield taught.ranker, {"version": version, **asdict(taught.judgement)}, start
 
 
 def _say_titles(learned: Dataset, config: TrainingConfig) -> None:

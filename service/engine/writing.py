@@ -6,6 +6,7 @@ Writing a trained model as the files of one version.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Self
@@ -53,8 +54,9 @@ class ItemTable:
         ids, names = [self.ids[row] for row in rows], [self.names[row] for row in rows]
         return replace(self, ids=ids, names=names, popularity=self.popularity[rows])
 
+    @cached_property
     def by_popularity(self) -> Rows:
-        """Return the rows by falling popularity, then by id."""
+        """The rows by falling popularity, then by id."""
         return np.lexsort((_ranks(self.ids), -self.popularity))
 
     def by_norm(self, vectors: Floats) -> Rows:
@@ -222,7 +224,7 @@ def _arrays(model: Model) -> dict[str, NDArray[Any]]:
         "track_artists": model.track_artists,
     }
     for kind in KINDS:
-        ranking, popular = RankingVectors.of(model.ranking(kind)), model.items[kind].by_popularity()
+        ranking, popular = RankingVectors.of(model.ranking(kind)), model.items[kind].by_popularity
         arrays |= {f"{kind}_ranking": ranking.parts[0], f"{kind}_norms": ranking.norms}
         arrays |= ranking.codes.arrays(kind)
         arrays |= {f"{kind}_popular": popular.astype(np.int32)}
@@ -246,13 +248,13 @@ def _fields(model: Model, kind: Kind) -> Iterator[Fields]:
 
 def _artist_rows(model: Model) -> Iterator[tuple[str, str, int, int]]:
     artists = model.items["artists"]
-    ranks = np.argsort(artists.by_popularity())
+    ranks = np.argsort(artists.by_popularity)
     return zip(artists.ids, artists.names, artists.popularity.tolist(), ranks.tolist(), strict=True)
 
 
 def _track_rows(model: Model) -> Iterator[tuple[str, str, int | None, int, int]]:
     tracks = model.items["tracks"]
-    ranks = np.argsort(tracks.by_popularity())
+    ranks = np.argsort(tracks.by_popularity)
     artists = (None if row < 0 else row for row in model.track_artists.tolist())
     return zip(tracks.ids, tracks.names, artists, tracks.popularity.tolist(), ranks.tolist(), strict=True)
 

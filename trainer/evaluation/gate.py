@@ -132,7 +132,7 @@ def _unlike(published: Recommender, trained: Recommender) -> Verdict | None:
 
 
 def _renamed(published: Recommender, trained: Recommender, kind: Kind) -> str | None:
-    before, after = ([item.id for item in each.popular(kind, MOST_POPULAR)] for each in (published, trained))
+    before, after = (each.popular(kind, MOST_POPULAR).ids for each in (published, trained))
     catalogue = trained.artifacts.catalogue
     lost = [id_ for id_ in before if not catalogue.rows_of_ids(kind, [id_])]
     return find_renaming(kind, before, lost, after)

@@ -19,7 +19,7 @@ HELD_OUT_SHARE = 0.02
 HELD_OUT_LEAST = 100
 HELD_OUT_MOST_SHARE = 0.1
 TASKS_MOST = 10_000
-JUDGED_MOST = 5_000  # by the gate, so that the interval of the change is about 1 %
+JUDGED_MOST = 5_000  # by the gate
 
 # `evaluate` asks for this share of the playlists in each category, within these bounds.
 CATEGORY_SHARE = 0.002

@@ -25,9 +25,9 @@ Floats = NDArray[np.float32]
 # There are so many first stages, if the playlists that are asked are more than this share of the data; otherwise one.
 FOLDS, FOLDED_SHARE = 4, 0.25
 
-# A first stage that has seen all but this share of the data, or less, is one to start the fit of the version from.
+# A first stage that has seen all but this share of the data, or less, may be left for the version to start from.
 START_SHARE = 0.05
-FIRST_STAGE = "the-rankers-first-stage"
+NAME = "the-rankers-first-stage"
 
 # Tasks that are made of each playlist.
 TASKS = 2
@@ -87,10 +87,10 @@ def gather(
     """
     taught = np.random.default_rng(config.seed).permutation(len(dataset))[: config.ranker_playlists]
     n_folds = FOLDS if len(taught) > FOLDED_SHARE * len(dataset) else 1
-    kept = first_stage if len(taught) <= START_SHARE * len(dataset) else None
+    left = first_stage if len(taught) <= START_SHARE * len(dataset) else None
     for number, (learned, tasks) in enumerate(_folds(dataset, taught.tolist(), n_folds, config.seed), 1):
         if len(learned) and tasks:
-            yield from _ask(learned, tasks, config, f"{number}/{n_folds}", kept)
+            yield from _ask(learned, tasks, config, f"{number}/{n_folds}", left)
 
 
 def _folds(dataset: Dataset, asked: Sequence[int], n_folds: int, seed: int) -> Iterator[tuple[Dataset, list[Task]]]:
@@ -100,19 +100,19 @@ def _folds(dataset: Dataset, asked: Sequence[int], n_folds: int, seed: int) -> I
             hidden = hide(dataset, asked, seed + number)
             yield remove_hidden(dataset, hidden), listener_tasks(dataset, asked, hidden)
         else:
-            left = np.ones(len(dataset), bool)
-            left[fold] = False
-            yield dataset.select(left), random_tasks(dataset, fold.tolist(), TASKS, seed)
+            others = np.ones(len(dataset), bool)
+            others[fold] = False
+            yield dataset.select(others), random_tasks(dataset, fold.tolist(), TASKS, seed)
 
 
 def _ask(
-    learned: Dataset, tasks: Sequence[Task], config: TrainingConfig, name: str, kept: Path | None = None
+    learned: Dataset, tasks: Sequence[Task], config: TrainingConfig, name: str, left: Path | None
 ) -> Iterator[tuple[Task, Pool, Bools]]:
-    """Fit a first stage on *learned*, and yield those of *tasks* of which it knows something."""
+    """Fit a first stage on *learned*, which is *left* there, and yield those of *tasks* of which it knows something."""
     say(f"ranker, first stage {name}")
     with tempfile.TemporaryDirectory(prefix="segue-ranker-") as temporary:
-        directory = kept or Path(temporary)
-        fit_and_write(learned, directory, FIRST_STAGE, config.without_indexes(), {}, None, Stopwatch(), keep=True)
+        directory = left or Path(temporary)
+        fit_and_write(learned, directory, NAME, config.without_indexes(), {}, None, Stopwatch(), keep=True)
         with closing(Recommender.open(directory)) as recommender, progress(len(tasks), "candidates") as bar:
             for start in range(0, len(tasks), BATCH):
                 batch = tasks[start : start + BATCH]

@@ -8,7 +8,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, signal
 from threading import Thread
@@ -62,10 +61,14 @@ def each_in_turn(make: Callable[[int], T], n: int) -> Iterator[T]:
 def _follow_parent() -> None:
     """Leave Ctrl-C to the parent, and end when it has ended, even by SIGKILL."""
     signal(SIGINT, SIG_IGN)
+    Thread(target=_end_after_parent, daemon=True).start()
+
+
+def _end_after_parent() -> None:
     parent = parent_process()
-    assert parent
-    sentinel = parent.sentinel
-    Thread(target=lambda: os._exit(1 if wait([sentinel]) else 0), daemon=True).start()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _remove(path: Path) -> None:

@@ -5,7 +5,7 @@ Every genre has scenes, every scene has artists, every artist has tracks, and po
 A playlist belongs to a scene: most of its tracks come from there, some from the rest of its genre, a few from the hits
 of all, and its title fits its genre. So the right recommendations are known by construction.
 
-Half of all tracks of a large world are rare: they occur in one playlist, as in the Million Playlist Dataset.
+Nearly half of the tracks of a large world occur in one playlist, as in the Million Playlist Dataset.
 
 Everything is a function of the seed and the number of a track, an artist or a slice, and is computed on demand. So a
 world of 1,000,000 playlists takes no more memory than one of 1,000, and processes share the work.
@@ -42,6 +42,12 @@ BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PAIRS = np.array([low + high for high in BASE62 for low in BASE62], "S2")
 
 TRACK_STREAM, ARTIST_STREAM, ALBUM_STREAM, NAME_STREAM = 1, 2, 3, 4
+
+# No name has a character that JSON escapes.
+TRACK = (
+    '"artist_name":"%s","track_uri":"spotify:track:%s","artist_uri":"spotify:artist:%s","track_name":"%s",'
+    '"album_uri":"spotify:album:%s","duration_ms":%d,"album_name":"%s"}'
+)
 
 Json = dict[str, Any]
 
@@ -84,7 +90,7 @@ class World:
         """Slices of up to 1,000 playlists."""
         return -(-self.n_playlists // SLICE_PLAYLISTS)
 
-    def scene(self, tracks: Ints) -> Ints:
+    def scenes(self, tracks: Ints) -> Ints:
         """Return the scene of each track."""
         return tracks // self.scene_size
 
@@ -95,7 +101,7 @@ class World:
     def artists(self, tracks: Ints) -> Ints:
         """Return the number of the artist of each track; popular artists have more tracks."""
         places = zipf(shares(self.seed, TRACK_STREAM, tracks), self.scene_artists, 3)
-        return np.asarray(self.scene(tracks) * self.scene_artists + places)
+        return np.asarray(self.scenes(tracks) * self.scene_artists + places)
 
     def slice(self, number: int) -> bytes:
         """Return the slice with *number*, as the JSON of the Million Playlist Dataset."""
@@ -156,13 +162,6 @@ class World:
             strict=True,
         )
         return _Tracks(albums, artists, durations, [TRACK % fields for fields in described])
-
-
-# No name has a character that JSON escapes.
-TRACK = (
-    '"artist_name":"%s","track_uri":"spotify:track:%s","artist_uri":"spotify:artist:%s","track_name":"%s",'
-    '"album_uri":"spotify:album:%s","duration_ms":%d,"album_name":"%s"}'
-)
 
 
 @dataclass(frozen=True)

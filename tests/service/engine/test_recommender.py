@@ -38,7 +38,7 @@ JAZZ = {
 TRACKS = np.arange(N_SCENES * WORLD.scene_size)
 JAZZ_ARTISTS = {
     artist_name(artist)
-    for artist, scene in zip(WORLD.artists(TRACKS).tolist(), WORLD.scene(TRACKS).tolist(), strict=True)
+    for artist, scene in zip(WORLD.artists(TRACKS).tolist(), WORLD.scenes(TRACKS).tolist(), strict=True)
     if WORLD.genre(scene) == "jazz"
 }
 

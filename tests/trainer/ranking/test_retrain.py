@@ -10,7 +10,6 @@ import pytest
 
 from service.engine import INPUTS, Manifest, Recommender, Store, UnsupportedFormat, installed_encoder
 from trainer.cli import main
-from trainer.ranking.examples import FIRST_STAGE
 
 OPTIONS = ["--factors", "8", "--iterations", "4", "--trees", "4", "--neighbour-recall", "0.5", "--no-baselines"]
 OPTIONS += ["--ranker-playlists", "150", "--ranker-networks", "2", "--tolerance", "0.5"]
@@ -51,7 +50,7 @@ def test_a_warm_retrain_keeps_the_ranker(ranked: Path, small_world: Path, capsys
         assert (np.load(after / name) == np.load(before / name)).all()
 
 
-@pytest.mark.parametrize(("asked", "start"), [("15", FIRST_STAGE), ("60", None)])
+@pytest.mark.parametrize(("asked", "start"), [("15", "the-rankers-first-stage"), ("60", None)])
 def test_a_fit_starts_from_the_rankers_first_stage_if_that_has_seen_nearly_all_data(
     small_world: Path, tmp_path: Path, asked: str, start: str | None
 ):

@@ -1,6 +1,10 @@
 """Output that is made in parts, and appears whole or not at all."""
 
 import operator
+import os
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -30,3 +34,23 @@ def test_output_that_fails_half_way_leaves_nothing(tmp_path: Path, kind: str):
         raise OSError("disk full")
 
     assert not list(tmp_path.iterdir())
+
+
+def test_processes_end_with_the_run_that_started_them(tmp_path: Path):
+    run = subprocess.Popen(
+        [sys.executable, "-m", "trainer", "synthesize", "--playlists", "1000000", str(tmp_path / "w")],
+        stderr=subprocess.DEVNULL,
+    )
+    while not list(tmp_path.glob(".w.partial/*")):  # by then they work
+        assert run.poll() is None
+    children = [Path("/proc", pid) for pid in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()]
+    assert children or os.cpu_count() == 1
+
+    run.kill()
+    run.wait()
+
+    for _ in range(3000):
+        if not any(child.exists() for child in children):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{children} are still there")

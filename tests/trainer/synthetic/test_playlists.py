@@ -85,7 +85,7 @@ def test_titles_fit_the_genre_of_their_tracks():
     """Most tracks of playlists titled after a genre are by artists of scenes of that genre."""
     world = World(500, seed=2)
     tracks = np.arange(N_SCENES * world.scene_size)
-    scenes, artists = world.scene(tracks).tolist(), world.artists(tracks).tolist()
+    scenes, artists = world.scenes(tracks).tolist(), world.artists(tracks).tolist()
     genre_of = {artist_name(artist): world.genre(scene) for artist, scene in zip(artists, scenes, strict=True)}
 
     fitting = total = 0
