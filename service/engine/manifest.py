@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
+
+from blake3 import blake3
 
 from service.engine.encoder import DIMENSIONS
 from service.engine.errors import CorruptModel, NoModel, UnsupportedFormat
@@ -22,6 +24,8 @@ OLDEST_FORMAT = 2  # the oldest format that it reads
 PLAYLISTS, RANKER, TITLES = "playlists", "ranker", "titles"
 PARTS = frozenset((PLAYLISTS, RANKER, TITLES))  # the optional parts that it knows
 MANIFEST = "manifest.json"
+DIGEST = "blake3"  # the one that this release writes
+DIGESTS: Mapping[str, Callable[[], Any]] = {"blake3": blake3, "sha256": hashlib.sha256}
 NOT_A_MANIFEST = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
@@ -136,7 +140,7 @@ class Manifest:
         training: the training run: what a repetition needs beside the numbers and the data.
         metrics: quality on playlists that were held out; empty if none were.
         libraries: versions of the libraries that made it.
-        files: size in bytes and SHA-256 of each other file of the version.
+        files: size in bytes and digest of each other file of the version: BLAKE3, or SHA-256 in older ones.
         parts: names of the optional parts that the version has. A release refuses a part that it does not know.
         format_version: format of the directory, raised when an older release can no longer read it.
     """
@@ -251,17 +255,19 @@ def _check_format(path: Path, format_version: int, parts: Sequence[str]) -> None
         )
 
 
-def _describe_file(path: Path) -> dict[str, Any]:
+def _describe_file(path: Path, digest: str = DIGEST) -> dict[str, Any]:
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"bytes": os.fstat(file.fileno()).st_size, "sha256": digest}
+        found = hashlib.file_digest(file, DIGESTS[digest]).hexdigest()
+        return {"bytes": os.fstat(file.fileno()).st_size, digest: found}
 
 
 def _verify_file(path: Path, expected: Mapping[str, Any]) -> None:
+    digest = next((name for name in DIGESTS if name in expected), DIGEST)
     with reading(path):
-        actual = _describe_file(path)
+        actual = _describe_file(path, digest)
     if actual != dict(expected):
         raise CorruptModel(
-            f"{path} differs from its manifest: {expected['bytes']} bytes with SHA-256 {expected['sha256'][:12]}... "
-            f"were written, {actual['bytes']} bytes with {actual['sha256'][:12]}... are there; train or publish again"
+            f"{path} differs from its manifest: {expected.get('bytes')} bytes with {digest} "
+            f"{str(expected.get(digest))[:12]}... were written, {actual['bytes']} bytes with {actual[digest][:12]}... "
+            "are there; train or publish again"
         )

@@ -5,6 +5,7 @@ Writing a trained model as the files of one version.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
@@ -122,14 +123,17 @@ def write_version(directory: Path, version: str, created_at: str, model: Model) 
     """
     model = _in_file_order(model)
     shape = _write_arrays(directory, model)
-    write_catalogue(directory / CATALOGUE, _track_rows(model), _artist_rows(model), model.words, model.grams)
     numbers = dict(model.numbers)
     if model.ranker is not None:
         numbers["ranker_inputs"] = INPUTS
     if model.titled:
         numbers["title_encoder"] = installed_encoder()
-    for kind in KINDS:
-        numbers |= _write_index(directory, kind, model)
+    rows = _track_rows(model), _artist_rows(model)
+    with ThreadPoolExecutor(1) as beside:  # SQLite takes one core, and Annoy the others
+        catalogue = beside.submit(write_catalogue, directory / CATALOGUE, *rows, model.words, model.grams)
+        for kind in KINDS:
+            numbers |= _write_index(directory, kind, model)
+        catalogue.result()
     manifest = Manifest(
         version=version,
         created_at=created_at,
