@@ -5,7 +5,7 @@ DEMO_PLAYLISTS ?= 10000
 # Data for the benchmarks. Default: a synthetic world.
 DATA ?=
 
-.PHONY: install demo test lint bench test-faults test-chaos test-deploy test-compose constraints clean help
+.PHONY: install demo test lint bench test-faults test-chaos test-deploy test-compose test-browser constraints clean help
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -55,6 +55,9 @@ test-deploy: install ## check dashboard, alerts, manifests and compose files wit
 
 test-compose: install ## start the containers, send requests, stop them
 	$(BIN)/python -m pytest --verbose --exitfirst tests/compose.py
+
+test-browser: install ## drive the page at / in a real Chromium
+	$(BIN)/python -m pytest tests/browser.py
 
 constraints: ## update the pinned versions
 	rm -rf .venv

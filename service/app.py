@@ -14,7 +14,7 @@ from service.api.authorization import Authorization
 from service.api.catalogue import catalogue_routes
 from service.api.errors import add_error_handlers
 from service.api.openapi import describe_api
-from service.api.pages import add_pages
+from service.api.pages import add_documentation, add_playlist_page
 from service.api.prefix import Prefix
 from service.api.recommendations import recommendation_routes
 from service.api.requests import RequestReporter
@@ -53,7 +53,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(operations.router)
     app.openapi_url = "/openapi.json"
     app.setup()
-    add_pages(app)
+    add_documentation(app)
+    if settings.page:
+        add_playlist_page(app)
     add_error_handlers(app)
     _add_middleware(app, state)
     describe_api(app, state.model)

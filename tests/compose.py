@@ -75,6 +75,11 @@ def test_the_other_endpoints_answer(service: httpx.Client):
     assert service.get("/nope").headers["content-type"] == "application/problem+json"
 
 
+def test_the_image_has_the_page_and_its_files(service: httpx.Client):
+    assert service.get("/").headers["content-type"] == "text/html; charset=utf-8"
+    assert service.get("/page/page.js").headers["content-type"] == "text/javascript; charset=utf-8"
+
+
 def test_the_image_of_the_service_has_no_trainer_no_compiler_and_no_root(service: httpx.Client):
     look = "import importlib.util as u, os, shutil, json; print(json.dumps([bool(u.find_spec('trainer')), "
     look += "bool(u.find_spec('implicit')), shutil.which('g++'), shutil.which('gcc'), os.getuid()]))"

@@ -108,7 +108,7 @@ def test_no_other_origin_may_read_an_answer_by_default(open_service: Service):
 @pytest.mark.parametrize(
     "path",
     ["/recommend%0A", "/recommend/", "//recommend", "/recommend%00", "/Recommend", "/recommend;x", "/./recommend",
-     "/recommend%2F", "/health/live%0A", "/metrics%0A", "/docs%0A", "/admin%2Freload/", "/%72ecommend/x", "/",
+     "/recommend%2F", "/health/live%0A", "/metrics%0A", "/docs%0A", "/admin%2Freload/", "/%72ecommend/x", "/page",
      "/recommend%20", "/docs/x", "/health/", "/health/../admin/reload"],
 )  # fmt: skip
 def test_a_path_that_resembles_a_route_is_not_found(path: str, open_service: Service):

@@ -14,7 +14,8 @@ from tests.service.serving import Service
 BODY = '{"title": "jazz", "k": 3}'
 JSON = "application/json"
 GET_PATHS = ["/health/live", "/health/ready", "/metrics", "/model", "/search?q=love", "/openapi.json", "/docs",
-             "/redoc", "/docs/swagger-ui.css", "/redoc/redoc.standalone.js", "/robots.txt"]  # fmt: skip
+             "/redoc", "/docs/swagger-ui.css", "/redoc/redoc.standalone.js", "/robots.txt", "/",
+             "/page/page.js"]  # fmt: skip
 
 
 def post(client: TestClient, body: bytes, content_type: str = JSON) -> Any:
