@@ -83,13 +83,7 @@ def times(recommender: Recommender) -> dict[str, float]:
     stages = recommender.artifacts.stages
     assert stages is not None
     assert stages.ranker is not None
-    kept, ranker = stages.pooling.playlists, stages.ranker
-    long = np.flatnonzero(np.diff(kept.item_offsets) > SEEDS)[:PLAYLISTS]
-    ids = recommender.artifacts.catalogue.ids(stages.kind)
-    asked = [
-        Playlist(**{stages.kind: [ids[row] for row in kept.items[start : start + SEEDS]]})
-        for start in kept.item_offsets[long]
-    ]
+    kept, ranker, asked = stages.pooling.playlists, stages.ranker, kept_playlists(recommender)
     features = recommender.features(asked)
     pools = [pool for pool in recommender.pools(asked) if pool is not None]
     numbers = range(len(asked))
@@ -109,6 +103,18 @@ def times(recommender: Recommender) -> dict[str, float]:
         "ranked, in all": whole,
         "first stage alone": first,
     }
+
+
+def kept_playlists(recommender: Recommender) -> list[Playlist]:
+    """Return the first items of playlists that the version keeps."""
+    stages = recommender.artifacts.stages
+    assert stages is not None
+    kept, ids = stages.pooling.playlists, recommender.artifacts.catalogue.ids(stages.kind)
+    long = np.flatnonzero(np.diff(kept.item_offsets) > SEEDS)[:PLAYLISTS]
+    return [
+        Playlist(**{stages.kind: [ids[row] for row in kept.items[start : start + SEEDS]]})
+        for start in kept.item_offsets[long]
+    ]
 
 
 def timed(call: Callable[[int], Any], numbers: range) -> float:

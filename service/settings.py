@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[list[str], NoDecode, BeforeValidator(json_list)] = Field(
         [], description='Origins whose pages may call the service, a JSON list such as `["https://example.org"]`.'
     )
+    page: bool = Field(True, description="Serve a page at `/` on which a person continues a playlist.")
     ranker: bool = Field(True, description="Order recommendations by the ranker, if the model has one.")
     blocklist: Path | None = Field(
         None, description="File of ids of tracks and artists, one a line, that are never returned."
@@ -118,6 +119,7 @@ class Settings(BaseSettings):
     max_artists: int = Field(1000, ge=1, description="Maximum artists in a request.")
     max_exclude: int = Field(10_000, ge=1, description="Maximum exclusions in a request.")
     max_title: int = Field(1000, ge=1, description="Maximum characters of a title, or of a search.")
+    max_batch: int = Field(100, ge=1, description="Maximum playlists in a batch.")
     max_k: int = Field(500, ge=1, description="Maximum number of items in an answer.")
 
     @field_validator("host", mode="before")

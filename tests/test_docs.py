@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.api.catalogue import SearchQuery
 from service.api.errors import STATUSES
-from service.api.recommendations import RecommendRequest, SimilarQuery
+from service.api.playlists import RecommendRequest, SimilarQuery
 from service.app import create_app
 from service.engine import Manifest, Store
 from service.settings import Settings

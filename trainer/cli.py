@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
-from service.engine import EngineError, Weighting
+from service.engine import KINDS, EngineError, Weighting
 from service.streams import check_output
 from trainer.arguments import Commands, add_models, add_without_locks, between
 from trainer.config import (
@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_tune(commands)
     _add_challenge(commands)
+    _add_recommend(commands)
     models = commands.add_parser("models", help="list, show, verify, roll back and prune versions")
     add_models_commands(models.add_subparsers(dest="models_command", required=True, metavar="COMMAND"))
     _add_synthesize(commands)
@@ -81,6 +82,14 @@ def _add_train(commands: Commands) -> None:
         ("--force", "publish whatever the gate says"),
     ):
         train.add_argument(flag, action="store_true", help=help_)
+    train.add_argument(
+        "--catalogue",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="what is known of tracks, to filter by and to show: CSV, Parquet or JSON lines with their ids; may repeat",
+    )
     train.add_argument(
         "--tolerance",
         type=between(float, 0, 0.99),
@@ -139,6 +148,20 @@ def _add_challenge(commands: Commands) -> None:
     challenge.add_argument("--team", default="Segue", help="for the submission's first line (default: %(default)s)")
     challenge.add_argument("--email", default="", help="for the submission's first line")
     challenge.set_defaults(run=_challenge)
+
+
+def _add_recommend(commands: Commands) -> None:
+    recommend = commands.add_parser("recommend", help="continue all playlists of files, and write them to a file")
+    _add_data(recommend)
+    add_models(recommend)
+    recommend.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="a .parquet or .jsonl file that does not exist"
+    )
+    recommend.add_argument(
+        "--k", type=between(int, 1, 10_000), default=100, help="items for each playlist (default: %(default)s)"
+    )
+    recommend.add_argument("--kind", choices=KINDS, help="default: tracks, if the catalogue has any")
+    recommend.set_defaults(run=_recommend)
 
 
 def _add_synthesize(commands: Commands) -> None:
@@ -250,9 +273,18 @@ def _train(options: argparse.Namespace) -> None:
         baselines=not options.no_baselines,
         tolerance=options.tolerance,
         reading=_read_options(options),
+        catalogues=options.catalogue,
         needs_locks=not options.without_locks,
     )
     print(pipeline.train(options.data, options.models, _configs(options), plan).version)
+
+
+def _recommend(options: argparse.Namespace) -> None:
+    from trainer import pipeline
+
+    reading = _read_options(options)
+    n = pipeline.recommend(options.data, options.models, options.out, options.k, options.kind, reading)
+    print(f"{options.out}: {n:,} playlists")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -18,6 +18,7 @@ from trainer.errors import BadInput
 FEW = 8  # parts that take less time than starting processes
 
 T = TypeVar("T")
+Given = TypeVar("Given")
 
 
 @contextmanager
@@ -40,20 +41,20 @@ def written_whole(out: Path) -> Iterator[Path]:
         _remove(partial)
 
 
-def each_in_turn(make: Callable[[int], T], n: int) -> Iterator[T]:
-    """Yield ``make(0)``, ``make(1)``, ... up to *n*; where there are many, processes make some that come next."""
+def each_in_turn(make: Callable[[Given], T], given: Iterable[Given], n: int, few: int = FEW) -> Iterator[T]:
+    """Yield ``make(each)`` for each of the *n* in *given*; if more than a *few*, processes make some that come next."""
     processes = os.cpu_count() or 1
-    if n <= FEW or processes == 1:
-        yield from map(make, range(n))
+    if n <= few or processes == 1:
+        yield from map(make, given)
         return
     # A spawned process shares no locks with the threads of this one.
     pool = ProcessPoolExecutor(processes, get_context("spawn"), _follow_parent)
     try:
-        numbers = iter(range(n))
-        coming = deque(pool.submit(make, number) for number in islice(numbers, 2 * processes))
+        rest = iter(given)
+        coming = deque(pool.submit(make, each) for each in islice(rest, 2 * processes))
         while coming:
             yield coming.popleft().result()
-            coming.extend(pool.submit(make, number) for number in islice(numbers, 1))
+            coming.extend(pool.submit(make, each) for each in islice(rest, 1))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from service.engine import (
     Artifacts,
+    Kind,
     Manifest,
     ModelError,
     NoModel,
@@ -26,6 +27,7 @@ from service.engine import (
 )
 from trainer.challenge import read_challenge, write_challenge, write_submission
 from trainer.config import DEFAULTS, TOLERANCE, Configs, ReadOptions, TrainingConfig, profile_of
+from trainer.continuations import write_continuations
 from trainer.dataset import Dataset, build_dataset
 from trainer.dataset.dataset import Bools
 from trainer.errors import BadInput, NotPublished
@@ -42,6 +44,7 @@ from trainer.ranking.teach import teach
 from trainer.report.gather import gather, unserved
 from trainer.report.page import render
 from trainer.sources import read
+from trainer.sources.catalogue import read_catalogue
 from trainer.timing import Stopwatch
 from trainer.tune import Budget, tune
 
@@ -61,6 +64,7 @@ class Plan:
         baselines: whether the evaluation includes the baselines.
         tolerance: the relative fall of NDCG or R-precision that is accepted.
         reading: the options of reading.
+        catalogues: tables of what is known of tracks.
         needs_locks: whether a store on a file system without locks is refused.
     """
 
@@ -71,6 +75,7 @@ class Plan:
     baselines: bool = True
     tolerance: float = TOLERANCE
     reading: ReadOptions = DEFAULTS
+    catalogues: Sequence[Path] = ()
     needs_locks: bool = True
 
 
@@ -95,6 +100,8 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
         stopwatch, version = Stopwatch(), store.next_version()
         with stopwatch.step("reading"):
             dataset = _read(paths, plan.reading)
+            if plan.catalogues:
+                dataset = replace(dataset, catalogue=read_catalogue(plan.catalogues))
         config = configs.for_data(dataset.listening)
         held_out = hold_out(dataset) if plan.hold_out else np.zeros(len(dataset), bool)
         with _current(store) as published, store.staging(version) as staged:
@@ -204,6 +211,24 @@ def answer_challenge(challenge_set: Path, models: Path, out: Path, team: str, em
     return len(tasks)
 
 
+def recommend(
+    paths: Sequence[Path], models: Path, out: Path, k: int, kind: Kind | None = None, reading: ReadOptions = DEFAULTS
+) -> int:
+    """
+    Continue all playlists of *paths* with the current version of the store *models* and write them to *out*.
+
+    Returns:
+        The number of playlists.
+
+    Raises:
+        TrainerError: the data cannot be read, or *out* exists.
+        ModelError: there is no published version that can be opened.
+        OSError: *out* cannot be written.
+    """
+    version = Store(models).current()
+    return write_continuations(_read(paths, reading), version, out, k, kind)
+
+
 def _check_writable(path: Path) -> None:
     """Raise OSError now, and not after hours of work, if *path* cannot be written."""
     probe = path.with_name(f"{path.name}.partial")
@@ -275,7 +300,7 @@ def _ranker(
     with ExitStack() as cleanup:
         left = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="segue-first-stage-")))
         with stopwatch.step("ranker"):
-            taught = teach(learned, config, left if start is None else None)
+            taught = teach(replace(learned, catalogue=None), config, left if start is None else None)
         if any(left.iterdir()):
             start = cleanup.enter_context(closing(Recommender.open(left))).artifacts
         if taught is None:

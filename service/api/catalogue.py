@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, Json
 
 from service.api.problems import DENIED, INVALID, REFUSED
 from service.api.routing import KIND, Answer, Engine, StrictRequest, bounded
@@ -23,6 +23,7 @@ class SearchQuery(StrictRequest):
     )
     k: int = Field(20, ge=1, description="Largest number of results.")
     kind: Kind | None = Field(None, description=KIND)
+    where: Json[dict[str, Any]] | None = Field(None, description="A filter of tracks, as JSON.")
 
 
 class SearchResponse(BaseModel):
@@ -47,7 +48,9 @@ def catalogue_routes(settings: Settings) -> APIRouter:
     async def search(query: Annotated[query_schema, Query()], recommender: Engine) -> Response:
         """Find tracks by words of name and artist, or artists by name. Returns the ids that other routes take."""
         kind = query.kind or recommender.kind
-        return Answer({"model": recommender.manifest.version, kind: recommender.search(kind, query.q, query.k)})
+        return Answer(
+            {"model": recommender.manifest.version, kind: recommender.search(kind, query.q, query.k, query.where)}
+        )
 
     @router.get("/model", response_model=dict[str, Any], responses=DENIED | REFUSED, tags=["operations"])
     async def model(recommender: Engine) -> Response:

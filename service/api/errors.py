@@ -1,6 +1,6 @@
 """The errors of the API, their statuses, and the handlers that turn them into problems."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -77,14 +77,21 @@ async def _engine_problem(_: Request, error: Exception) -> Response:
 
 async def _validation_problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    faults = [{"field": _field(fault), "reason": _reason(fault)} for fault in error.errors()[:MAX_REPORTED_FAULTS]]
-    first, n_more = f"{faults[0]['field']}: {faults[0]['reason']}", len(error.errors()) - 1
+    detail, faults = describe_faults(error.errors())
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, faults)
+
+
+def describe_faults(errors: Sequence[Mapping[str, Any]]) -> tuple[str, list[dict[str, str]]]:
+    """Return the *errors* of a validation as one text, and the field and the reason of each, up to a number."""
+    faults = [{"field": _field(fault), "reason": _reason(fault)} for fault in errors[:MAX_REPORTED_FAULTS]]
+    first, n_more = f"{faults[0]['field']}: {faults[0]['reason']}", len(errors) - 1
     more = f" (and {n_more} more)" if n_more else ""
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, first + more, faults)
+    return first + more, faults
 
 
 def _field(fault: Mapping[str, Any]) -> str:
-    place = fault["loc"][:1] if fault["type"] == "json_invalid" else fault["loc"]
+    # The place of a fault in the text of a body is no field.
+    place = fault["loc"][:1] if fault["type"] == "json_invalid" and fault["loc"][0] == "body" else fault["loc"]
     return ".".join(str(part)[:100] for part in place)  # the client chose the names of unknown fields
 
 

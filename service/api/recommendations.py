@@ -1,172 +1,38 @@
-"""`POST /recommend` and `GET /similar`."""
+"""`POST /recommend`, `POST /recommend/batch` and `GET /similar`."""
 
-from typing import Annotated, Any, Literal, Self
+from collections import defaultdict
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StrictBool,
-    StrictInt,
-    StrictStr,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import ValidationError
 
+from service.api.errors import describe_faults
+from service.api.playlists import (
+    BatchRequest,
+    BatchResponse,
+    Dislikes,
+    RecommendRequest,
+    RecommendResponse,
+    SimilarQuery,
+    SimilarResponse,
+)
 from service.api.problems import DENIED, INVALID, REFUSED, UNREADABLE, responses
 from service.api.requests import CONTEXT
-from service.api.routing import KIND, Answer, Engine, JSONRoute, StrictRequest, bounded, state_of
-from service.engine import (
-    KINDS,
-    CountedArtist,
-    Kind,
-    Options,
-    Playlist,
-    Plays,
-    ScoredArtist,
-    ScoredTrack,
-    Track,
-    Unknown,
-)
+from service.api.routing import Answer, Engine, JSONRoute, bounded, state_of
+from service.engine import KINDS, Kind, Options, PlaylistError, Recommendation, Recommender
 from service.settings import Settings
-from service.telemetry.metrics import SEEDS
-
-MAX_PLAYS = 1_000_000_000
-TRACK = "an id, `ARTIST - NAME`, or `name:NAME`"
-ARTIST = "an id, a name, or `name:NAME`, which is never an id"
-
-
-def _whole(value: Any) -> Any:
-    """Accept 3.0 as an integer, as JSON Schema does. `true` is not one."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-class ArtistPlays(StrictRequest):
-    """An artist with a count of plays."""
-
-    artist: StrictStr = Field(description=f"The artist: {ARTIST}.")
-    count: StrictInt = Field(ge=1, le=MAX_PLAYS, description="Plays.")
-
-    _count_is_whole = field_validator("count", mode="before")(_whole)
-
-
-def _form(mention: Any) -> str | None:
-    if isinstance(mention, str):
-        return "name"
-    return "plays" if isinstance(mention, dict | ArtistPlays) else None
-
-
-# Told apart before validation, so that a fault is reported for the form that was meant.
-Mention = Annotated[
-    Annotated[StrictStr, Tag("name")] | Annotated[ArtistPlays, Tag("plays")],
-    Discriminator(
-        _form,
-        custom_error_type="mention",
-        custom_error_message='should be an id, a name, or {"artist": id or name, "count": plays}',
-    ),
-]
-
-
-class RecommendRequest(StrictRequest):
-    """
-    A playlist, or a listener, to continue.
-
-    All fields are optional. If nothing in them is known, the answer is the most popular items.
-    """
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"title": "late night jazz", "k": 10}]})
-
-    # Validation of a list stops at its first fault: there may be a million.
-    tracks: list[StrictStr] = Field([], fail_fast=True, description=f"Its tracks: {TRACK}.")
-    artists: list[Mention] = Field(
-        [],
-        fail_fast=True,
-        description=(
-            f"Artists beside those of its tracks: {ARTIST}; each may have a count of plays. The default count is that "
-            "of the training data: 1 for playlists, the median for listening counts."
-        ),
-    )
-    title: StrictStr = Field("", description="Its title.")
-    k: StrictInt = Field(100, ge=1, description="Number of recommendations.")
-    kind: Kind | None = Field(None, description=KIND)
-    rank: StrictBool = Field(True, description="Order by the ranker, if the model has one; otherwise by the solve.")
-    exclude: list[StrictStr] = Field(
-        [], fail_fast=True, description="Tracks, or artists, not to recommend: ids or names, as for seeds."
-    )
-
-    _k_is_whole = field_validator("k", mode="before")(_whole)
-
-    def playlist(self) -> Playlist:
-        """Return the playlist as the engine takes it."""
-        artists = [Plays(each.artist, each.count) if isinstance(each, ArtistPlays) else each for each in self.artists]
-        return Playlist(self.tracks, artists, self.title, self.exclude)
-
-    def count_seeds(self, unknown: Unknown) -> None:
-        """Count the seeds by whether the catalogue knows them."""
-        names = {each.artist if isinstance(each, ArtistPlays) else each for each in self.artists}
-        for kind, n, n_unknown in (
-            ("tracks", len(set(self.tracks)), len(unknown.tracks)),
-            ("artists", len(names), len(unknown.artists)),
-            ("title", int(bool(self.title)), int(unknown.title)),
-        ):
-            if n:
-                SEEDS.labels(kind, "true").inc(n - n_unknown)
-                SEEDS.labels(kind, "false").inc(n_unknown)
-
-
-class SimilarQuery(StrictRequest):
-    """Tracks or artists whose common neighbours are wanted."""
-
-    track: list[str] = Field([], description=f"A track: {TRACK}; may repeat.")
-    artist: list[str] = Field([], description=f"An artist: {ARTIST}; may repeat.")
-    k: int = Field(20, ge=1, description="Number of neighbours.")
-
-    @model_validator(mode="after")
-    def _names_one_kind(self) -> Self:
-        if bool(self.track) == bool(self.artist):
-            raise ValueError("give one or more of track, or one or more of artist, and not both")
-        return self
-
-
-class KnownSeeds(BaseModel):
-    """The tracks and artists of the catalogue that the ids and names of a request mean."""
-
-    tracks: list[Track] = []
-    artists: list[CountedArtist] = []
-
-
-class RecommendResponse(BaseModel):
-    """The continuation of a playlist, with `tracks` or `artists`."""
-
-    model: str = Field(description="Version of the model that answered.")
-    strategy: Literal["ranked", "fold-in", "popular"] = Field(
-        description="`popular` if nothing in the playlist is known; otherwise `ranked` or `fold-in`, as the ranker or "
-        "the solve ordered the answer."
-    )
-    seeds: KnownSeeds
-    unknown: Unknown
-    tracks: list[ScoredTrack] = Field([], description="Best first, without seeds, exclusions and repetitions.")
-    artists: list[ScoredArtist] = Field([], description="Likewise, and without the artists of the playlist's tracks.")
-
-
-class SimilarResponse(BaseModel):
-    """The neighbours of tracks or artists, the nearest first. The score is the cosine."""
-
-    model: str
-    seeds: KnownSeeds
-    tracks: list[ScoredTrack] = []
-    artists: list[ScoredArtist] = []
 
 
 def recommendation_routes(settings: Settings) -> APIRouter:
     """Return the routes, with requests that are bounded by *settings*."""
     router = APIRouter(route_class=JSONRoute, tags=["recommendations"])
     seeds = {"tracks": settings.max_tracks, "artists": settings.max_artists}
-    texts = {"exclude": settings.max_exclude, "title": settings.max_title, "k": settings.max_k}
-    request_schema: Any = bounded(RecommendRequest, seeds | texts)
+    lists = {"exclude": settings.max_exclude, "among": settings.max_exclude, "dislikes": bounded(Dislikes, seeds)}
+    limits = seeds | lists | {"title": settings.max_title, "k": settings.max_k}
+    request_schema: Any = bounded(RecommendRequest, limits)
+    batch_schema: Any = bounded(BatchRequest, {"playlists": settings.max_batch})
     query_schema: Any = bounded(
         SimilarQuery, {"track": settings.max_tracks, "artist": settings.max_artists, "k": settings.max_k}
     )
@@ -180,15 +46,33 @@ def recommendation_routes(settings: Settings) -> APIRouter:
         """
         Continue a playlist with tracks or artists.
 
-        The answer holds exactly `k` of them, unless the catalogue is too small. Unknown seeds are listed; they are not
+        The answer holds exactly `k` of them, unless fewer may be recommended. Unknown seeds are listed; they are not
         an error.
         """
-        (answer,) = recommender.recommend([body.playlist()], Options(body.k, body.kind, body.rank and settings.ranker))
+        options = body.options(settings.ranker)
+        (answer,) = recommender.recommend([body.playlist()], options)
         request.scope[CONTEXT].strategy = answer.strategy
-        body.count_seeds(answer.unknown)
-        taken = {kind: recommender.items(kind, getattr(answer.seeds, kind)) for kind in KINDS}
-        content = {"model": recommender.manifest.version, "strategy": answer.strategy, "seeds": taken}
-        return Answer(content | {"unknown": answer.unknown, answer.kind: answer.found})
+        return Answer({"model": recommender.manifest.version, **_content(body, answer, recommender)})
+
+    @router.post(
+        "/recommend/batch",
+        response_model=BatchResponse,
+        responses=DENIED | INVALID | UNREADABLE | REFUSED,
+    )
+    async def recommend_batch(body: batch_schema, recommender: Engine) -> Response:
+        """Continue several playlists. A playlist with a fault has an `error` in place of an answer."""
+        asked = [_validated(request_schema, playlist) for playlist in body.playlists]
+        alike: defaultdict[Options, list[int]] = defaultdict(list)
+        for place, each in enumerate(asked):
+            if isinstance(each, RecommendRequest):
+                alike[each.options(settings.ranker)].append(place)
+        answers = list(asked)
+        for options, places in alike.items():
+            for place, answer in zip(
+                places, _continue(recommender, [asked[place] for place in places], options), strict=True
+            ):
+                answers[place] = _content(asked[place], answer, recommender)
+        return Answer({"model": recommender.manifest.version, "answers": answers})
 
     @router.get(
         "/similar",
@@ -199,9 +83,44 @@ def recommendation_routes(settings: Settings) -> APIRouter:
         """Find the tracks nearest to tracks, or the artists nearest to artists. The score is the cosine."""
         kind: Kind = "tracks" if query.track else "artists"
         seeds = query.track or query.artist
-        neighbours = recommender.similar(kind, seeds, query.k)
-        state_of(request).auditor.consider(kind, seeds, query.k)
+        neighbours = recommender.similar(kind, seeds, query.k, query.where)
+        if query.where is None:
+            state_of(request).auditor.consider(kind, seeds, query.k)
         taken = {kind: recommender.look_up(kind, seeds)}
         return Answer({"model": recommender.manifest.version, "seeds": taken, kind: neighbours})
 
     return router
+
+
+def _continue(
+    recommender: Recommender, bodies: Sequence[RecommendRequest], options: Options
+) -> Sequence[Recommendation | PlaylistError]:
+    """Continue playlists with the same options, together if the engine refuses none of them."""
+    try:
+        return recommender.recommend([body.playlist() for body in bodies], options)
+    except PlaylistError as error:
+        return [error] if len(bodies) == 1 else [_continue(recommender, [body], options)[0] for body in bodies]
+
+
+def _content(
+    body: RecommendRequest, answer: Recommendation | PlaylistError, recommender: Recommender
+) -> dict[str, Any]:
+    """Count the seeds of a request, and return the content of its answer, or its fault."""
+    if isinstance(answer, PlaylistError):
+        return _fault(str(answer), [])
+    body.count_seeds(answer.unknown)
+    taken = {kind: recommender.items(kind, getattr(answer.seeds, kind)) for kind in KINDS}
+    short = {"short": True} if len(answer.found) < body.k else {}
+    return {"strategy": answer.strategy, "seeds": taken, "unknown": answer.unknown, **short, answer.kind: answer.found}
+
+
+def _validated(schema: type[RecommendRequest], playlist: Any) -> Any:
+    """Return *playlist* as *schema*, or the content of an answer with its faults."""
+    try:
+        return schema.model_validate(playlist)
+    except ValidationError as error:
+        return _fault(*describe_faults(error.errors()))
+
+
+def _fault(detail: str, faults: list[dict[str, str]]) -> dict[str, Any]:
+    return {"error": {"status": HTTPStatus.UNPROCESSABLE_ENTITY, "detail": detail, "errors": faults}}

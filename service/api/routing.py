@@ -75,17 +75,21 @@ class StrictRequest(BaseModel):
         return content
 
 
-def bounded(schema: type[Schema], limits: Mapping[str, int]) -> Any:
+def bounded(schema: type[Schema], limits: Mapping[str, Any]) -> Any:
     """
     Return *schema* with a maximum for some fields.
 
     Args:
         schema: the request.
-        limits: by field, the largest number, or the length of a text or a list. A larger default becomes the maximum.
+        limits: by field, the largest number, or the length of a text or a list; or the bounded schema of the field. A
+            larger default becomes the maximum.
     """
     fields: dict[str, Any] = {}
     for name, limit in limits.items():
         field = deepcopy(schema.model_fields[name])
+        if not isinstance(limit, int):
+            fields[name] = (limit, field)
+            continue
         is_number = field.annotation is int
         if is_number:
             field.default = min(field.default, limit)

@@ -5,9 +5,12 @@ It knows neither HTTP nor training. The trainer writes and evaluates versions th
 """
 
 from service.engine.artifacts import Artifacts
+from service.engine.attributes import Column, Words
 from service.engine.catalogue import Catalogue
+from service.engine.controls import Controls
 from service.engine.encoder import installed_encoder
 from service.engine.errors import (
+    BadFilter,
     CorruptModel,
     EngineError,
     ModelClosed,
@@ -48,8 +51,8 @@ from service.engine.items import (
 from service.engine.manifest import FORMAT_VERSION, Manifest, Shape
 from service.engine.playlists import Sample
 from service.engine.pool import Pool
+from service.engine.question import Options, Recommendation
 from service.engine.ranker import Ranker, damp, standardize
-from service.engine.recommendation import Options, Recommendation
 from service.engine.recommender import Recommender
 from service.engine.seeds import Playlist, Plays, Unknown
 from service.engine.store import Store
@@ -64,7 +67,10 @@ __all__ = [
     "WEIGHTINGS",
     "Artifacts",
     "Artist",
+    "BadFilter",
     "Catalogue",
+    "Column",
+    "Controls",
     "CorruptModel",
     "CountedArtist",
     "EngineError",
@@ -103,6 +109,7 @@ __all__ = [
     "UnusableStore",
     "Weighting",
     "Weights",
+    "Words",
     "amend_version",
     "bare_id",
     "damp",

@@ -1,21 +1,26 @@
-"""The items that answers may contain: the blocklist as masks over the rows of one version."""
+"""The items that answers may contain: the blocklist and the filters of a request, as masks over the rows."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
-from typing import Self
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.artifacts import Artifacts
 from service.engine.catalogue import CATALOGUE
+from service.engine.features import FeatureSpace
 from service.engine.items import KINDS, Kind
 
 Ints = NDArray[np.int32]
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Integer = TypeVar("Integer", bound=np.integer[Any])
+
+FURTHER = 4  # times as many rows are read if too many of them are blocked
 
 
 @dataclass(frozen=True)
@@ -24,24 +29,32 @@ class Allowed:
     The allowed items of one kind.
 
     Attributes:
-        popular: int32, shape (n_allowed,). The allowed rows, the most popular first, then by id.
+        ranked: int32, shape (n_rows,). All rows, the most popular first, then by id.
         blocked: bool, shape (n_rows,). The blocked rows; None if none is blocked, which costs no look-up.
     """
 
-    popular: Ints
+    ranked: Ints
     blocked: Mask | None = None
 
-    @classmethod
-    def but(cls, popular: Ints, blocked: Mask) -> Self:
-        """Allow all rows of *popular* but those of the mask *blocked*."""
-        return cls(popular[~blocked[popular]], blocked) if blocked.any() else cls(popular)
+    def but(self, blocked: Mask) -> "Allowed":
+        """Return the items of these that are not *blocked*, bool, shape (n_rows,), either."""
+        return Allowed(self.ranked, blocked if self.blocked is None else self.blocked | blocked)
 
-    @property
+    def only(self, rows: Sequence[int]) -> "Allowed":
+        """Return the items of these that are among *rows*."""
+        others = np.ones(len(self.ranked), np.bool_)
+        others[rows] = False
+        return self.but(others)
+
+    @cached_property
     def n_blocked(self) -> int:
         """The number of blocked rows."""
-        return 0 if self.blocked is None else len(self.blocked) - len(self.popular)
+        return 0 if self.blocked is None else int(np.count_nonzero(self.blocked))
 
-    def among(self, rows: Rows) -> Rows:
+    def __len__(self) -> int:
+        return len(self.ranked) - self.n_blocked
+
+    def among(self, rows: NDArray[Integer]) -> NDArray[Integer]:
         """Return the allowed ones of *rows*, in their order."""
         return rows if self.blocked is None else rows[~self.blocked[rows]]
 
@@ -49,6 +62,13 @@ class Allowed:
         """Return the first *k* allowed ones of *rows*; the iterable is read no further than that."""
         blocked = self.blocked
         return list(islice(rows if blocked is None else (row for row in rows if not blocked[row]), k))
+
+    def most_popular(self, k: int) -> Ints:
+        """Return the *k* most popular items, int32; all if there are fewer."""
+        size, wanted = k, min(k, len(self))
+        while len(found := self.among(self.ranked[:size])) < wanted:
+            size *= FURTHER
+        return found[:k]
 
 
 NOTHING: Mapping[Kind, Allowed] = {kind: Allowed(np.empty(0, np.int32)) for kind in KINDS}
@@ -69,9 +89,16 @@ def allow_all_but(artifacts: Artifacts, ids: Collection[str]) -> dict[Kind, Allo
         CorruptModel: the files of the version are gone.
     """
     blocked = _find(artifacts, set(ids))
-    # A track without an artist has artist row -1, which is the last element of this mask.
-    blocked["tracks"] |= np.append(blocked["artists"], False)[artifacts.space.track_artists]
-    return {kind: Allowed.but(artifacts.candidates[kind].popular, mask) for kind, mask in blocked.items()}
+    blocked["tracks"] |= tracks_of(np.flatnonzero(blocked["artists"]), artifacts.space)
+    every = allow_all(artifacts)
+    return {kind: every[kind].but(mask) if mask.any() else every[kind] for kind, mask in blocked.items()}
+
+
+def tracks_of(artists: Sequence[int] | Rows, space: FeatureSpace) -> Mask:
+    """Return whether each track is by one of *artists*, bool, shape (n_tracks,)."""
+    chosen = np.zeros(space.n_artists + 1, np.bool_)  # a track without an artist has artist row -1, the last element
+    chosen[artists] = True
+    return chosen[space.track_artists]
 
 
 def _find(artifacts: Artifacts, ids: Collection[str]) -> dict[Kind, Mask]:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.attributes import Column
 from service.engine.catalogue import CATALOGUE, Catalogue
 from service.engine.codes import Codes
 from service.engine.encoder import EXTRA, installed_encoder
@@ -72,6 +73,7 @@ class Artifacts:
         gram: float32, shape (n_factors, n_factors). Y'Y + lambda I.
         candidates: the tracks and the artists.
         records: their JSON.
+        attributes: what a catalogue says of tracks, by name.
         stages: the pool and the ranker; None in a version without kept playlists.
         lease: the shared lock on the version.
     """
@@ -84,6 +86,7 @@ class Artifacts:
     gram: Floats
     candidates: Mapping[Kind, Candidates]
     records: Mapping[Kind, Records]
+    attributes: Mapping[str, Column]
     stages: Stages | None
     lease: Lease
 
@@ -125,7 +128,9 @@ class Artifacts:
         space = FeatureSpace(arrays["track_artists"], shape.artists, shape.words, shape.grams, weights)
         vectors, gram = arrays["vectors"], np.array(arrays["gram"])
         records = {kind: _records(kind, manifest, arrays, catalogue) for kind in KINDS}
-        return cls(directory, manifest, catalogue, space, vectors, gram, candidates, records, stages, lease)
+        columns = [Column.open(arrays, number, each) for number, each in enumerate(shape.attributes)]
+        attributes = {column.name: column for column in columns}
+        return cls(directory, manifest, catalogue, space, vectors, gram, candidates, records, attributes, stages, lease)
 
     def close(self) -> None:
         """

@@ -205,16 +205,30 @@ class Catalogue:
 
         Args:
             playlist: the playlist.
-            track_count: the count of each of its tracks.
+            track_count: the count of a track that comes without one.
             artist_count: the count of an artist that it names without one.
         """
-        tracks, unknown_tracks = self.rows("tracks", playlist.tracks)
-        artists, unknown_artists = self._counted_artists(playlist.artists, artist_count)
+        tracks, unknown_tracks = self._counted("tracks", playlist.tracks, track_count)
+        artists, unknown_artists = self._counted("artists", playlist.artists, artist_count)
+        disliked_tracks, more_tracks = self.rows("tracks", playlist.disliked_tracks)
+        disliked_artists, more_artists = self.rows("artists", playlist.disliked_artists)
         terms = self.term_rows(playlist.title)
-        counts = [track_count] * len(tracks) + list(artists.values()) + [1.0] * len(terms)
-        unknown = Unknown(unknown_tracks, unknown_artists, bool(playlist.title) and not terms)
-        bare = counts.count(1) == len(counts)
-        return Seeds(tracks, list(artists), terms, None if bare else counts, unknown, normalize_title(playlist.title))
+        counts = [count for count, _ in (*tracks.values(), *artists.values())] + [1.0] * len(terms)
+        weights = [weight for _, weight in (*tracks.values(), *artists.values())]
+        unknown = Unknown(
+            [*unknown_tracks, *more_tracks], [*unknown_artists, *more_artists], bool(playlist.title) and not terms
+        )
+        return Seeds(
+            list(tracks),
+            list(artists),
+            terms,
+            _unless_all_1(counts),
+            unknown,
+            normalize_title(playlist.title),
+            _unless_all_1(weights),
+            disliked_tracks,
+            disliked_artists,
+        )
 
     def rows_of_ids(self, kind: Kind, ids: Collection[str]) -> list[int]:
         """
@@ -234,9 +248,16 @@ class Catalogue:
 
     def term_rows(self, title: str) -> list[int]:
         """Return the rows of the known terms of *title*, words before grams, each ascending."""
+        words, grams = self.known_terms(title)
+        return sorted(words.values()) + sorted(grams.values())
+
+    def known_terms(self, title: str) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the row of each known word of *title*, and that of each known gram."""
         words, grams = self.terms_of(title)
-        rows = self._rows_by("terms", "gram = 0 AND term", sorted(words)).values()
-        return sorted(rows) + sorted(self._rows_by("terms", "gram = 1 AND term", sorted(grams)).values())
+        return (
+            self._rows_by("terms", "gram = 0 AND term", sorted(words)),
+            self._rows_by("terms", "gram = 1 AND term", sorted(grams)),
+        )
 
     def fields(self, kind: Kind, rows: Sequence[int]) -> dict[int, tuple[Fields, int]]:
         """Return the fields and the popularity of the track or artist of each of *rows*."""
@@ -269,20 +290,20 @@ class Catalogue:
         )
         return [term for (term,) in words], [term for (term,) in grams]
 
-    def _counted_artists(self, artists: Sequence[str | Plays], default: float) -> tuple[dict[int, float], list[str]]:
-        """Return the count of each known artist by its row, and the names of the unknown artists."""
-        if not artists:
-            return {}, []
-        named: dict[str, float] = {}
-        for artist in artists:
-            name, count = (artist.artist, artist.count) if isinstance(artist, Plays) else (artist, default)
-            named[name] = max(count, named.get(name, 0))
-        rows = self.find("artists", list(named))
-        counts: dict[int, float] = {}
-        for name in filter(rows.__contains__, named):
-            row = rows[name]
-            counts[row] = max(named[name], counts.get(row, 0))  # by id and by name it is still one artist
-        return counts, [name for name in named if name not in rows]
+    def _counted(
+        self, kind: Kind, mentions: Sequence[str | Plays], default: float
+    ) -> tuple[dict[int, tuple[float, float]], list[str]]:
+        """Return count and weight of each known one of *mentions* by its row, and the keys of the unknown ones."""
+        named: dict[str, tuple[float, float]] = {}
+        for mention in mentions:
+            key, counted = (mention, (default, 1.0)) if isinstance(mention, str) else _weighed(mention, default)
+            named[key] = max(counted, named.get(key, counted))
+        rows = self.find(kind, list(named))
+        found: dict[int, tuple[float, float]] = {}
+        for key in filter(rows.__contains__, named):
+            row = rows[key]
+            found[row] = max(named[key], found.get(row, named[key]))  # by id and by name it is still one item
+        return found, [key for key in named if key not in rows]
 
     def _steps(self, kind: Kind) -> list[Step]:
         """Return the steps of a look-up. The first that finds a key decides."""
@@ -339,6 +360,14 @@ class Catalogue:
             slots = ",".join([slot] * (len(part) // slot.count("?")))
             found += self._database.execute(sql.format(slots), part).fetchall()
         return found
+
+
+def _weighed(mention: Plays, default: float) -> tuple[str, tuple[float, float]]:
+    return mention.key, (default if mention.count is None else mention.count, mention.weight)
+
+
+def _unless_all_1(numbers: list[float]) -> list[float] | None:
+    return None if numbers.count(1) == len(numbers) else numbers
 
 
 def without_prefix(key: str) -> str:

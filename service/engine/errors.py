@@ -3,7 +3,8 @@ The errors of the engine, as one tree.
 
     EngineError
     ├── PlaylistError           the question cannot be answered
-    │   └── UnknownSeed         the catalogue does not know a seed of a neighbour search
+    │   ├── UnknownSeed         the catalogue does not know a seed of a neighbour search
+    │   └── BadFilter           a filter is none of this version
     └── ModelError              the files cannot be served
         ├── NoModel             nothing has been published yet
         ├── CorruptModel        a file is missing, cut short or differs from its checksum
@@ -25,6 +26,10 @@ class PlaylistError(EngineError):
 
 class UnknownSeed(PlaylistError):
     """A seed of a neighbour search that the catalogue does not know."""
+
+
+class BadFilter(PlaylistError):
+    """A filter with an attribute, a condition or a value that the version does not have."""
 
 
 class ModelError(EngineError):

@@ -182,6 +182,11 @@ def search_exactly(
         For each query, int64 row numbers in no order, and their scores: its best *k* and those that are tied with the
         last of them. If *k* rows or fewer are neither excluded nor blocked, all of those.
     """
+    if blocked is not None and len(blocked) - np.count_nonzero(blocked) <= blocks.first:
+        return [
+            _score_all(query, vectors, k, np.flatnonzero(~blocked), rows)
+            for query, rows in zip(queries, excluded, strict=True)
+        ]
     codes, steps = encode(queries)
     best = [
         _Best(query, code, step, vectors, k) for query, code, step in zip(queries, codes, steps.tolist(), strict=True)
@@ -200,6 +205,18 @@ def search_exactly(
         active, start = [query for query in active if ends[query] > stop], stop
         size = min(4 * size, blocks.largest, max(blocks.first, blocks.products // max(len(active), 1)))
     return [(each.rows, each.scores) for each in best]
+
+
+def _score_all(
+    query: Floats, vectors: RankingVectors, k: int, rows: Rows, excluded: Sequence[int]
+) -> tuple[Rows, Floats]:
+    """Return the best *k* of *rows* and their scores, as `search_exactly` does: for a few, codes save nothing."""
+    rows = rows[~np.isin(rows, excluded)]
+    scores = vectors.score(rows, query)
+    if len(rows) > k:
+        kept = scores >= np.partition(scores, len(rows) - k)[len(rows) - k]
+        rows, scores = rows[kept], scores[kept]
+    return rows, scores
 
 
 def _within(rows: Sequence[int], start: int, stop: int) -> list[int]:

@@ -244,7 +244,21 @@ class FeatureSpace:
             columns.append([*each.tracks, *artists, *terms])
             bare = bare and each.counts is None
             counts.append(each.counts or [1.0] * len(columns[-1]))
-        return self.features(Ragged.of(columns, None if bare else counts))
+        found = self.features(Ragged.of(columns, None if bare else counts))
+        for index, each in enumerate(seeds):
+            if each.weights is not None:
+                _multiply(*found[index], columns[index], each.weights)
+        return found
+
+    def dislikes(self, seeds: Seeds) -> tuple[NDArray[np.int32], Floats] | None:
+        """Return the columns and confidences of the dislikes of a playlist, each as if it were alone; None for none."""
+        artists = list(map(self.n_tracks.__add__, seeds.disliked_artists))
+        columns = np.array([*seeds.disliked_tracks, *artists], np.int64)
+        if not len(columns):
+            return None
+        counts = np.where(columns < self.n_tracks, self.weights.track_count, self.weights.artist_count)
+        strengths = self._strengths(columns, counts, np.full(len(columns), self.weights.mean_length))
+        return columns.astype(np.int32), self.confidences(strengths)
 
     def confidences(self, strengths: Floats) -> Floats:
         """Return the confidences `1 + alpha * r`, float32, of the same shape as *strengths*."""
@@ -306,6 +320,14 @@ def _sum(keys: NDArray[np.int64], counts: NDArray[np.float64]) -> tuple[NDArray[
 def _firsts(keys: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the start of each run of equal *keys*, which ascend."""
     return np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))) if len(keys) else np.empty(0, np.int64)
+
+
+def _multiply(columns: NDArray[np.int32], strengths: Floats, weighted: Sequence[int], weights: Sequence[float]) -> None:
+    """Multiply the *strengths* of the *weighted* ones of *columns*, which ascend, by their *weights*."""
+    wanted = np.array(weighted[: len(weights)], np.int32)
+    places = np.minimum(columns.searchsorted(wanted), len(columns) - 1)
+    there = columns[places] == wanted if len(columns) else np.zeros(0, bool)
+    strengths[places[there]] *= np.array(weights, np.float32)[there]
 
 
 def _without_zeros(features: Features) -> Features:

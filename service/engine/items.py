@@ -14,6 +14,7 @@ import orjson
 
 Kind = Literal["tracks", "artists"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+Fields = Mapping[str, Any]
 
 
 # Plain dataclasses: orjson takes ten times as long over dataclasses with slots.
@@ -26,6 +27,37 @@ class Artist:
 
 
 @dataclass
+class Share:
+    """The share of a track, an artist or a word of the title of the playlist in the score of an item."""
+
+    share: float
+    track: str | None = None
+    artist: str | None = None
+    title: str | None = None
+
+
+@dataclass
+class Reasons:
+    """
+    The reasons of an item of an answer.
+
+    Attributes:
+        solve: its score by the solve.
+        shares: the shares of the playlist in it, the largest first. They add up to it.
+        because: the reasons in words, the strongest first.
+    """
+
+    solve: float
+    shares: list[Share]
+    because: list[str]
+
+    def fields(self) -> Fields:
+        """Return them as fields of JSON; a share has the one field that tells what it is of."""
+        shares = [{name: value for name, value in vars(share).items() if value is not None} for share in self.shares]
+        return {**vars(self), "shares": shares}
+
+
+@dataclass
 class ScoredTrack:
     """A track of an answer; *artist* is None if the data named none."""
 
@@ -33,6 +65,8 @@ class ScoredTrack:
     name: str
     artist: Artist | None
     score: float
+    reasons: Reasons | None = None
+    attributes: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -42,6 +76,7 @@ class ScoredArtist:
     id: str
     name: str
     score: float
+    reasons: Reasons | None = None
 
 
 @dataclass
@@ -65,7 +100,6 @@ class CountedArtist(Artist):
 Item = Track | CountedArtist
 ScoredItem = ScoredTrack | ScoredArtist
 AnyItem = TypeVar("AnyItem", covariant=True)
-Fields = Mapping[str, Any]
 Record = bytes | memoryview  # the JSON of an item without what differs by answer, as `records` describes it
 
 
@@ -77,9 +111,9 @@ class Items(Sequence[AnyItem], Generic[AnyItem]):
         json: a JSON array.
     """
 
-    def __init__(self, json: bytes, make: Callable[..., AnyItem]):
+    def __init__(self, json: bytes, make: Callable[..., AnyItem], length: int):
         self.json = json
-        self._make = make
+        self._make, self._length = make, length
 
     @property
     def ids(self) -> list[str]:
@@ -88,7 +122,7 @@ class Items(Sequence[AnyItem], Generic[AnyItem]):
 
     @cached_property
     def _made(self) -> list[AnyItem]:
-        return [self._make(**_with_artist(fields)) for fields in orjson.loads(self.json)]
+        return [self._make(**_with_objects(fields)) for fields in orjson.loads(self.json)]
 
     @overload
     def __getitem__(self, index: int) -> AnyItem: ...
@@ -100,7 +134,7 @@ class Items(Sequence[AnyItem], Generic[AnyItem]):
         return self._made[index]
 
     def __len__(self) -> int:
-        return len(self._made)
+        return self._length
 
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
@@ -112,14 +146,20 @@ class Items(Sequence[AnyItem], Generic[AnyItem]):
         return repr(self._made)
 
 
-def scored_items(kind: Kind, records: Sequence[Record], scores: Sequence[float]) -> Items[ScoredItem]:
-    """Return items of *kind* with these *records* and *scores*."""
-    return Items(_json(records, b"score", scores), ScoredTrack if kind == "tracks" else ScoredArtist)
+def scored_items(
+    kind: Kind, records: Sequence[Record], scores: Sequence[float], more: Sequence[Fields] | None = None
+) -> Items[ScoredItem]:
+    """Return items of *kind* with these *records*, *scores* and *more* fields."""
+    if more is not None:
+        records = [
+            b"".join((record, b",", orjson.dumps(fields)[1:-1])) for record, fields in zip(records, more, strict=True)
+        ]
+    return Items(_json(records, b"score", scores), ScoredTrack if kind == "tracks" else ScoredArtist, len(records))
 
 
 def counted_items(kind: Kind, records: Sequence[Record], popularity: Sequence[int]) -> Items[Item]:
     """Return items of *kind* with these *records* and their *popularity*."""
-    return Items(_json(records, b"popularity", popularity), Track if kind == "tracks" else CountedArtist)
+    return Items(_json(records, b"popularity", popularity), Track if kind == "tracks" else CountedArtist, len(records))
 
 
 def item_fields(kind: Kind, id_: str, name: str, artist: str | None = None, artist_name: str | None = None) -> Fields:
@@ -137,6 +177,9 @@ def _json(records: Sequence[Record], field: bytes, values: Sequence[float]) -> b
     return b"[{" + b"},{".join(map(each.__mod__, zip(records, numbers, strict=True))) + b"}]"
 
 
-def _with_artist(fields: dict[str, Any]) -> dict[str, Any]:
-    artist = fields.get("artist")
-    return fields if artist is None else {**fields, "artist": Artist(**artist)}
+def _with_objects(fields: dict[str, Any]) -> dict[str, Any]:
+    artist, reasons = fields.get("artist"), fields.get("reasons")
+    made: dict[str, Any] = {} if artist is None else {"artist": Artist(**artist)}
+    if reasons is not None:
+        made["reasons"] = Reasons(**{**reasons, "shares": [Share(**share) for share in reasons["shares"]]})
+    return {**fields, **made}

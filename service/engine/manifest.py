@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from blake3 import blake3
 
+from service.engine.attributes import column_shapes
 from service.engine.encoder import DIMENSIONS
 from service.engine.errors import CorruptModel, NoModel, UnsupportedFormat
 from service.engine.features import Weights
@@ -21,8 +22,8 @@ from service.engine.ranker import ranker_shapes
 
 FORMAT_VERSION = 4  # the format that this release writes
 OLDEST_FORMAT = 2  # the oldest format that it reads
-PLAYLISTS, RANKER, TITLES = "playlists", "ranker", "titles"
-PARTS = frozenset((PLAYLISTS, RANKER, TITLES))  # the optional parts that it knows
+ATTRIBUTES, PLAYLISTS, RANKER, TITLES = "attributes", "playlists", "ranker", "titles"
+PARTS = frozenset((ATTRIBUTES, PLAYLISTS, RANKER, TITLES))  # the optional parts that it knows
 MANIFEST = "manifest.json"
 DIGEST = "blake3"  # the one that this release writes
 DIGESTS: Mapping[str, Callable[[], Any]] = {"blake3": blake3, "sha256": hashlib.sha256}
@@ -44,6 +45,7 @@ class Shape:
             kept playlists with one of them, and the length of their vectors; 0 if none are compared.
         record_bytes: the bytes of the records of tracks and of artists; empty before format 4.
         shells: the number of shells of the codes of tracks and of artists; empty before format 4.
+        attributes: the attributes of tracks, as `Column.describe` describes them; empty without a catalogue.
     """
 
     tracks: int
@@ -61,6 +63,7 @@ class Shape:
     title_axes: int = 0
     record_bytes: Sequence[int] = ()
     shells: Sequence[int] = ()
+    attributes: Sequence[Mapping[str, Any]] = ()
 
     @property
     def kind(self) -> Kind:
@@ -88,6 +91,7 @@ class Shape:
             shapes |= self._of_format_3(kind, n) if format_version <= 3 else self._of_items(kind, n)
         shapes |= self._of_playlists() if self.playlists else {}
         shapes |= self._of_titles() if self.titles else {}
+        shapes |= column_shapes(self.tracks, self.attributes)
         return shapes | (ranker_shapes(self.ranker_networks, self.ranker_units) if self.ranker_networks else {})
 
     def _of_items(self, kind: Kind, n: int) -> dict[str, tuple[int, ...]]:

@@ -167,6 +167,30 @@ class Playlists:
             items, np.add.reduceat(similarities[voters] ** power, firsts) if len(items) else NONE, similarities
         )
 
+    def holders(
+        self, columns: NDArray[np.int32], strengths: Floats, n_neighbours: int, items: Rows, seeds: Sequence[int]
+    ) -> tuple[int, list[int], list[int]]:
+        """
+        Look for *items* in the playlists nearest to another one.
+
+        Args:
+            columns, strengths, n_neighbours: as in `vote`.
+            items: int64, shape (n_items,).
+            seeds: the items of that playlist.
+
+        Returns:
+            The number of these neighbours; for each of *items* the number of them that have it, and the median number
+            of *seeds* in those.
+        """
+        neighbours, _ = self._nearest(columns, strengths, n_neighbours)
+        starts = self.item_offsets[neighbours]
+        lengths = self.item_offsets[neighbours + 1] - starts
+        held, owners = self.items[spans(starts, lengths)], np.repeat(np.arange(len(neighbours)), lengths)
+        shared = np.bincount(owners[np.isin(held, seeds)], minlength=len(neighbours))
+        of_items = [owners[held == item] for item in items.tolist()]
+        medians = [int(np.median(shared[each])) if len(each) else 0 for each in of_items]
+        return len(neighbours), [len(each) for each in of_items], medians
+
     def _nearest(self, columns: NDArray[np.int32], strengths: Floats, n_neighbours: int) -> tuple[Rows, Floats]:
         """Return rows of the nearest playlists, at most *n_neighbours*, and their similarities, falling."""
         weights = strengths * self.rarity[columns]

@@ -71,7 +71,7 @@ class Pooling:
         Return the candidates of a playlist.
 
         Barred candidates are described with the others and left out afterwards, so that a caller who excludes the
-        first page of an answer gets the second one. Only if too few would be left are they barred from the start.
+        first page of an answer gets the second one. Only if few would be left are they barred from the start.
 
         Args:
             query: the playlist.
@@ -82,13 +82,16 @@ class Pooling:
         """
         votes = self.playlists.vote(*features, self.n_neighbours)
         alike = self._vote_by_title(query)
-        pool = self._described(query, votes, alike, sorted(query.seeds), None, k)
-        left = _are_allowed(pool.rows, barred, blocked)
-        if left.all():
-            return pool
-        if left.sum() < k:
-            return self._described(query, votes, alike, barred, blocked, k)
-        return Pool(pool.rows[left], pool.solve[left], pool.inputs[left])
+        found = self._found(query, votes, alike, sorted(query.seeds), None, k)
+        left = _are_allowed(found.rows, barred, blocked)
+        if left.sum() < max(k, len(left) // 2):
+            found = self._found(query, votes, alike, barred, blocked, k)
+            left = np.ones(len(found.rows), bool)
+        if not len(found.rows):
+            return Pool(found.rows, found.solve, np.empty((0, len(INPUTS)), np.float32))
+        nearest, nearest_title = (of.similarities[0] if len(of.similarities) else 0.0 for of in (votes, alike))
+        inputs = describe(query, found, nearest, nearest_title, self.facts)
+        return Pool(found.rows[left], found.solve[left], inputs[left])
 
     def _vote_by_title(self, query: Query) -> Votes:
         """
@@ -102,17 +105,15 @@ class Pooling:
         most = np.sort(_best(votes.sums, SCORED))
         return replace(votes, rows=votes.rows[most], sums=votes.sums[most])
 
-    def _described(
+    def _found(
         self, query: Query, votes: Votes, alike: Votes, barred: Sequence[int], blocked: Mask | None, k: int
-    ) -> Pool:
+    ) -> Candidates:
+        """Return the best of the items with votes, and those of a search if they are few."""
         found = self._voted(query, votes, alike, barred, blocked)
-        if len(found.rows) < max(k, LEAST):
-            rows = _union(found.rows, self._searched(query, barred, blocked, max(k, LEAST)))
-            found = self._candidates(query, rows, sums_of(rows, votes), sums_of(rows, alike))
-        if not len(found.rows):
-            return Pool(found.rows, found.solve, np.empty((0, len(INPUTS)), np.float32))
-        nearest, nearest_title = (of.similarities[0] if len(of.similarities) else 0.0 for of in (votes, alike))
-        return Pool(found.rows, found.solve, describe(query, found, nearest, nearest_title, self.facts))
+        if len(found.rows) >= max(k, LEAST):
+            return found
+        rows = _union(found.rows, self._searched(query, barred, blocked, max(k, LEAST)))
+        return self._candidates(query, rows, sums_of(rows, votes), sums_of(rows, alike))
 
     def _searched(self, query: Query, barred: Sequence[int], blocked: Mask | None, k: int) -> Rows:
         """Return the *k* best items by the solve; if it knows nothing of the playlist, the most popular ones."""

@@ -1,50 +1,46 @@
 """Playlists in, ranked tracks or artists out: the story of the engine."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.allowed import NOTHING, Allowed, allow_all, allow_all_but
+from service.engine.allowed import NOTHING, Allowed, allow_all, allow_all_but, tracks_of
 from service.engine.artifacts import Artifacts, Candidates
-from service.engine.errors import ModelClosed, PlaylistError, UnknownSeed
-from service.engine.exact import search_exactly, search_neighbours_exactly, unit
+from service.engine.controls import Choice, Controls, Facts
+from service.engine.errors import ModelClosed, PlaylistError
+from service.engine.exact import search_exactly, unit
 from service.engine.features import Features
+from service.engine.filters import NO_FILTERS, Filters, Where
 from service.engine.foldin import fold_in
-from service.engine.items import KINDS, Item, Items, Kind, ScoredItem, counted_items, scored_items
+from service.engine.items import KINDS, Fields, Item, Items, Kind, ScoredItem, counted_items, scored_items
 from service.engine.manifest import Manifest
+from service.engine.nearest import check_known, effort_of, find_nearest
 from service.engine.order import falling
-from service.engine.pool import Pool
+from service.engine.pool import POOLED, Pool
+from service.engine.question import STRATEGIES, Options, Question, Recommendation, Strategy, Weighted
 from service.engine.ranker import Ranker
-from service.engine.recommendation import Options, Recommendation, Strategy
+from service.engine.reasons import Explained, explain
 from service.engine.seeds import Playlist, Seeds, Unknown
 from service.engine.stages import Stages
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
+# Items in no order, their scores, and their inputs of the ranker, if it gave the scores.
+Scored = tuple[Rows, Floats, Floats | None]
 
 # Scores are reported with this many decimals. They are ranked unrounded.
 SCORE_DECIMALS = 6
 
-# If hits of a neighbour search are blocked, the next search asks for this many times as many.
-FURTHER = 4
+SHORTLIST = POOLED  # items that controls choose among
 
 # `warm` asks about this many items of each kind, spread from the most popular to the least, and for this many answers;
 # and about a title alone.
 WARM_SEEDS, WARM_K, WARM_TITLE = 8, 500, "music"
-
-
-@dataclass
-class _Ranking:
-    """Rows of one kind, best first, and their scores; None if popularity is the score."""
-
-    rows: list[int]
-    scores: list[float] | None
-    strategy: Strategy = "fold-in"
 
 
 class Recommender:
@@ -53,6 +49,7 @@ class Recommender:
     def __init__(self, artifacts: Artifacts):
         self._manifest = artifacts.manifest
         self._artifacts: Artifacts | None = artifacts
+        self._filters = Filters.of(artifacts)
         self._allowed: Mapping[Kind, Allowed] = allow_all(artifacts)
 
     @classmethod
@@ -99,6 +96,7 @@ class Recommender:
     def close(self) -> None:
         """Release the files and their memory. A second call does nothing."""
         artifacts, self._artifacts, self._allowed = self._artifacts, None, NOTHING
+        self._filters = NO_FILTERS
         if artifacts is not None:
             artifacts.close()
 
@@ -123,7 +121,8 @@ class Recommender:
     def warm(self) -> None:
         """Answer some questions of each kind, so that the first caller does not wait for files that are read once."""
         asked = {kind: self._spread(kind) for kind in KINDS}
-        playlists = [Playlist(**{kind: [item.id]}, title=item.name) for kind in KINDS for item in asked[kind]]
+        known: list[dict[str, Any]] = [{kind: [item.id], "title": item.name} for kind in KINDS for item in asked[kind]]
+        playlists = [Playlist(**each) for each in known]
         for kind in KINDS:
             for playlist in [Playlist(), Playlist(title=WARM_TITLE), *playlists]:
                 self.recommend([playlist], Options(WARM_K, kind))
@@ -143,16 +142,19 @@ class Recommender:
             playlists: the playlists. A single playlist is a batch of one.
             options: the options of all of them.
         """
-        kind = options.kind or self.kind
-        seeds = [self._find(playlist) for playlist in playlists]
-        barred = [self._barred(kind, seed, playlist) for seed, playlist in zip(seeds, playlists, strict=True)]
-        rankings = self._rank(kind, seeds, barred, options)
+        questions = self._ask(playlists, options)
+        lists: dict[int, Scored] = {}
+        depth = max(options.k, SHORTLIST) if options.controls.choose else options.k
+        for strategy in STRATEGIES:
+            places = [place for place, question in enumerate(questions) if question.strategy == strategy]
+            scored = self._score(strategy, [questions[place] for place in places], depth)
+            lists |= zip(places, scored, strict=True)
         return [
-            Recommendation(kind, ranking.strategy, seed, self._scored(kind, ranking))
-            for seed, ranking in zip(seeds, rankings, strict=True)
+            self._answer(question, lists[place], playlists[place].title, options)
+            for place, question in enumerate(questions)
         ]
 
-    def similar(self, kind: Kind, seeds: Sequence[str], k: int) -> Items[ScoredItem]:
+    def similar(self, kind: Kind, seeds: Sequence[str], k: int, where: Where | None = None) -> Items[ScoredItem]:
         """
         Return the *k* items of *kind* that are nearest to all *seeds* together. The score is the cosine.
 
@@ -160,16 +162,22 @@ class Recommender:
             kind: the kind of seeds and answers.
             seeds: tracks or artists as `Catalogue.find` takes them; none of them is in the answer.
             k: number of items, 1 or more.
+            where: a filter of tracks; None for none.
 
         Raises:
-            PlaylistError: *seeds* is empty.
+            PlaylistError: *seeds* is empty, or *where* is no filter of this version.
             UnknownSeed: the catalogue does not know one of them.
         """
-        return self._scored(kind, self._neighbours(kind, self._neighbour_seeds(kind, seeds), k))
+        rows = self._neighbour_seeds(kind, seeds)
+        candidates, vectors, query = self._direction(kind, rows)
+        found = find_nearest(candidates, self._filtered(kind, where), vectors, query, rows, k)
+        cosines = np.vecdot(unit(vectors[found]), query)
+        best = falling(cosines, candidates.popular_ranks[found])[:k]
+        return self._scored(kind, found[best].tolist(), cosines[best].tolist())
 
-    def search(self, kind: Kind, text: str, k: int) -> Items[Item]:
-        """Return the *k* most popular matches of *text*, as in `Catalogue.search`."""
-        return self.items(kind, self._allowed[kind].first(self.artifacts.catalogue.search(kind, text), k))
+    def search(self, kind: Kind, text: str, k: int, where: Where | None = None) -> Items[Item]:
+        """Return the *k* most popular matches of *text*, as in `Catalogue.search`, that pass the filter *where*."""
+        return self.items(kind, self._filtered(kind, where).first(self.artifacts.catalogue.search(kind, text), k))
 
     def look_up(self, kind: Kind, keys: Sequence[str]) -> Items[Item]:
         """Return the items that *keys* mean as seeds, each once and in their order, as in `Catalogue.find`."""
@@ -182,7 +190,7 @@ class Recommender:
 
     def popular(self, kind: Kind, k: int) -> Items[Item]:
         """Return the *k* most popular items of *kind*."""
-        return self.items(kind, self._allowed[kind].popular[:k].tolist())
+        return self.items(kind, self._allowed[kind].most_popular(k).tolist())
 
     def neighbour_audit(self, kind: Kind, seeds: Sequence[str], k: int) -> Callable[[], tuple[int, int]]:
         """
@@ -200,7 +208,7 @@ class Recommender:
         """
         rows = self._neighbour_seeds(kind, seeds)
         candidates, vectors, query = self._direction(kind, rows)
-        effort = _effort(candidates, k + len(rows))
+        effort = effort_of(candidates, k + len(rows))
         return partial(candidates.index.audit, vectors, query, rows, k, effort)
 
     def unknown(self, playlists: Sequence[Playlist]) -> list[Unknown]:
@@ -214,14 +222,9 @@ class Recommender:
         Raises:
             PlaylistError: the version keeps no playlists.
         """
-        kind, seeds = self._stages().kind, [self._find(playlist) for playlist in playlists]
-        barred = [self._barred(kind, seed, playlist) for seed, playlist in zip(seeds, playlists, strict=True)]
-        features = self.artifacts.space.weigh(seeds)
-        known = self._known(features, seeds, ranked=True)
-        return [
-            self._pool(features, index, seeds[index], barred[index], 1) if index in known else None
-            for index in range(len(playlists))
-        ]
+        stages = self._stages()
+        questions = self._ask(playlists, Options(1, stages.kind))
+        return [None if question.strategy == "popular" else self._pool(question, 1) for question in questions]
 
     def features(self, playlists: Sequence[Playlist]) -> Features:
         """Return the weighted features of *playlists*, as `recommend` folds them in."""
@@ -237,52 +240,131 @@ class Recommender:
         Raises:
             PlaylistError: nothing of one of them is known.
         """
-        features = self.features(playlists)
-        return np.stack([self._solve(features, index) for index in range(len(playlists))])
+        questions = self._ask(playlists, Options())
+        return np.stack([self._solve(question) for question in questions])
 
     def _find(self, playlist: Playlist) -> Seeds:
         weights = self.artifacts.space.weights
         return self.artifacts.catalogue.seeds(playlist, weights.track_count, weights.artist_count)
 
+    def _ask(self, playlists: Sequence[Playlist], options: Options) -> list[Question]:
+        kind, seeds = options.kind or self.kind, [self._find(playlist) for playlist in playlists]
+        features = self.artifacts.space.weigh(seeds)
+        ranks = options.rank and self._ranker(kind) is not None
+        return [
+            Question(
+                kind,
+                self._strategy(features[index], seeds[index], ranks),
+                seeds[index],
+                features[index],
+                self._barred(kind, seeds[index], playlist),
+                self._allow(kind, seeds[index], playlist, options.controls),
+            )
+            for index, playlist in enumerate(playlists)
+        ]
+
+    def _strategy(self, features: Weighted, seeds: Seeds, ranks: bool) -> Strategy:
+        stages, known = self.artifacts.stages, len(features[0]) > 0
+        if ranks and stages is not None and (known or stages.understands(seeds)):
+            return "ranked"
+        return "fold-in" if known else "popular"
+
+    def _ranker(self, kind: Kind) -> Ranker | None:
+        stages = self.artifacts.stages
+        return stages.ranker if stages is not None and stages.kind == kind else None
+
     def _barred(self, kind: Kind, seeds: Seeds, playlist: Playlist) -> list[int]:
         excluded, _ = self.artifacts.catalogue.rows(kind, playlist.exclude)
         if kind == "tracks":
-            return sorted({*seeds.tracks, *excluded})
+            return sorted({*seeds.tracks, *seeds.disliked_tracks, *excluded})
         artists = self.artifacts.space.track_artists[seeds.tracks].tolist()
-        return sorted({*seeds.artists, *artists, *excluded} - {-1})
+        return sorted({*seeds.artists, *seeds.disliked_artists, *artists, *excluded} - {-1})
 
-    def _solve(self, features: Features, index: int) -> Floats:
-        columns, strengths = features[index]
+    def _allow(self, kind: Kind, seeds: Seeds, playlist: Playlist, controls: Controls) -> Allowed:
+        """Return the items that the answer may contain, beside those that are barred by their rows."""
+        allowed, space = self._filtered(kind, playlist.where), self.artifacts.space
+        if playlist.among is not None:
+            allowed = allowed.only(self.artifacts.catalogue.rows(kind, playlist.among)[0])
+        artists = [*seeds.disliked_artists]
+        if controls.discover:
+            artists += {*seeds.artists, *space.track_artists[seeds.tracks].tolist()} - {-1}
+        return allowed.but(tracks_of(artists, space)) if artists and kind == "tracks" else allowed
+
+    def _filtered(self, kind: Kind, where: Where | None) -> Allowed:
+        """Return the items that are not blocked and pass the filter *where*."""
+        allowed = self._allowed[kind]
+        return allowed if where is None else allowed.but(~self._filters.mask(kind, where))
+
+    def _solve(self, question: Question) -> Floats:
+        """Return the vector of a playlist; zeros if no feature of it is known."""
+        artifacts, (columns, strengths) = self.artifacts, question.features
+        if not len(columns):
+            return np.zeros(self.manifest.shape.factors, np.float32)
+        space = artifacts.space
+        dislikes = space.dislikes(question.seeds)
+        return fold_in(columns, space.confidences(strengths), artifacts.vectors, artifacts.gram, dislikes)
+
+    def _score(self, strategy: Strategy, questions: Sequence[Question], k: int) -> list[Scored]:
+        """Return the best *k* items of each of *questions*, or more of them, in no order, and their scores."""
+        if strategy == "fold-in":
+            return self._score_by_solve(questions, k)
+        score = self._score_by_ranker if strategy == "ranked" else self._score_by_popularity
+        return [score(question, k) for question in questions]
+
+    def _score_by_ranker(self, question: Question, k: int) -> Scored:
+        ranker, pool = self._ranker(question.kind), self._pool(question, k)
+        assert ranker is not None
+        return pool.rows, ranker.score(pool.inputs), pool.inputs
+
+    def _score_by_solve(self, questions: Sequence[Question], k: int) -> list[Scored]:
+        found: list[Scored] = []
+        # One product of codes for all questions in a row whose answers may contain the same items.
+        for _, group in groupby(questions, lambda question: id(question.allowed)):
+            alike = list(group)
+            queries, barred = np.stack([self._solve(each) for each in alike]), [each.barred for each in alike]
+            ranking = self.artifacts.candidates[alike[0].kind].ranking
+            found += [(*best, None) for best in search_exactly(queries, ranking, k, barred, alike[0].allowed.blocked)]
+        return found
+
+    def _score_by_popularity(self, question: Question, k: int) -> Scored:
+        rows = question.allowed.most_popular(k + len(question.barred))
+        rows = rows[~np.isin(rows, question.barred)][:k]
+        _, popularity = self.artifacts.records[question.kind].read(rows.tolist())
+        return rows.astype(np.int64), np.array(popularity, np.float32), None
+
+    def _answer(self, question: Question, scored: Scored, title: str, options: Options) -> Recommendation:
+        """Choose an answer among the *scored* items of a question and, if they are too few, among further ones."""
+        choice = Choice(options.controls, self._facts(question.kind), options.k, question.seeds.tracks)
+        choice.take(*scored[:2])
+        lists, rest = [scored], question
+        while options.controls.choose and not choice.is_full and len(lists[-1][0]):
+            rest = rest.but(lists[-1][0], tracks_of(choice.exhausted_artists, self.artifacts.space))
+            lists += self._score(rest.strategy, [rest], SHORTLIST)
+            choice.take(*lists[-1][:2])
+        more: list[dict[str, Any]] = [{} for _ in choice.rows]
+        if options.explain:
+            reasons = explain(question, title, Explained.of(choice.rows, lists), self.artifacts)
+            more = [{"reasons": each.fields()} for each in reasons]
+        if options.fields:
+            shown = self._filters.show(question.kind, choice.rows, options.fields)
+            more = [{**fields, "attributes": each} for fields, each in zip(more, shown, strict=True)]
+        scores = None if question.strategy == "popular" else choice.scores
+        found = self._scored(question.kind, choice.rows, scores, more if options.explain or options.fields else None)
+        return Recommendation(question.kind, question.strategy, question.seeds, found)
+
+    def _facts(self, kind: Kind) -> Facts:
         artifacts = self.artifacts
-        return fold_in(columns, artifacts.space.confidences(strengths), artifacts.vectors, artifacts.gram)
+        artists = artifacts.space.track_artists if kind == "tracks" else None
+        return Facts(
+            artifacts.candidates[kind].ranking,
+            artifacts.candidates[kind].popular_ranks,
+            artists,
+            artifacts.records[kind],
+        )
 
-    def _rank(
-        self, kind: Kind, seeds: Sequence[Seeds], barred: Sequence[list[int]], options: Options
-    ) -> list[_Ranking]:
-        features, allowed = self.artifacts.space.weigh(seeds), self._allowed[kind]
-        stages = self.artifacts.stages
-        ranker = stages.ranker if options.rank and stages is not None and stages.kind == kind else None
-        known = self._known(features, seeds, ranked=ranker is not None)
-        if ranker is not None:
-            pools = (self._pool(features, index, seeds[index], barred[index], options.k) for index in known)
-            best = [self._rank_pool(ranker, pool, options.k) for pool in pools]
-        else:
-            best = self._rank_folded(kind, features, known, [barred[index] for index in known], options.k)
-        found = dict(zip(known, best, strict=True))
-        return [found.get(index) or _rank_popular(allowed, rows, options.k) for index, rows in enumerate(barred)]
-
-    def _known(self, features: Features, seeds: Sequence[Seeds], ranked: bool) -> list[int]:
-        """Return the places of the playlists with a known feature or, if they are *ranked*, with like titles."""
-        known, stages = features.offsets[1:] > features.offsets[:-1], self.artifacts.stages
-        if ranked and stages is not None:
-            known |= np.fromiter(map(stages.understands, seeds), bool, len(seeds))
-        return np.flatnonzero(known).tolist()
-
-    def _pool(self, features: Features, index: int, seeds: Seeds, barred: list[int], k: int) -> Pool:
-        stages = self._stages()
-        known = features.offsets[index + 1] > features.offsets[index]
-        x = self._solve(features, index) if known else np.zeros(self.manifest.shape.factors, np.float32)
-        return stages.pool(x, features[index], seeds, barred, self._allowed[stages.kind].blocked, k)
+    def _pool(self, question: Question, k: int) -> Pool:
+        x, blocked = self._solve(question), question.allowed.blocked
+        return self._stages().pool(x, question.features, question.seeds, question.barred, blocked, k)
 
     def _stages(self) -> Stages:
         stages = self.artifacts.stages
@@ -290,22 +372,8 @@ class Recommender:
             raise PlaylistError(f"version {self.manifest.version} keeps no playlists to choose candidates with")
         return stages
 
-    def _rank_pool(self, ranker: Ranker, pool: Pool, k: int) -> _Ranking:
-        ranking = _order(self.artifacts.candidates[self.kind], pool.rows, ranker.score(pool.inputs), k)
-        return replace(ranking, strategy="ranked")
-
-    def _rank_folded(
-        self, kind: Kind, features: Features, known: Sequence[int], barred: Sequence[list[int]], k: int
-    ) -> list[_Ranking]:
-        if not known:
-            return []
-        candidates = self.artifacts.candidates[kind]
-        queries = np.stack([self._solve(features, index) for index in known])
-        found = search_exactly(queries, candidates.ranking, k, barred, self._allowed[kind].blocked)
-        return [_order(candidates, rows, scores, k) for rows, scores in found]
-
     def _neighbour_seeds(self, kind: Kind, seeds: Sequence[str]) -> list[int]:
-        return _all_known(kind.removesuffix("s"), *self.artifacts.catalogue.rows(kind, seeds))
+        return check_known(kind.removesuffix("s"), *self.artifacts.catalogue.rows(kind, seeds))
 
     def _direction(self, kind: Kind, seeds: Sequence[int]) -> tuple[Candidates, Floats, Floats]:
         """Return the candidates of *kind*, their vectors, and the unit vector of all *seeds* together."""
@@ -313,62 +381,19 @@ class Recommender:
         vectors = self.artifacts.vectors[candidates.rows]
         return candidates, vectors, unit(unit(vectors[list(seeds)]).sum(axis=0))
 
-    def _neighbours(self, kind: Kind, seeds: Sequence[int], k: int) -> _Ranking:
-        candidates, vectors, query = self._direction(kind, seeds)
-        rows = _find_nearest(candidates, self._allowed[kind], vectors, query, seeds, k)
-        return _order(candidates, rows, np.vecdot(unit(vectors[rows]), query), k)
-
-    def _scored(self, kind: Kind, ranking: _Ranking) -> Items[ScoredItem]:
-        records, popularity = self.artifacts.records[kind].read(ranking.rows)
-        return scored_items(kind, records, popularity if ranking.scores is None else ranking.scores)
+    def _scored(
+        self,
+        kind: Kind,
+        rows: Sequence[int],
+        scores: Sequence[float] | None,
+        more: Sequence[Fields] | None = None,
+    ) -> Items[ScoredItem]:
+        """Return the items of *rows* with *scores*; None if popularity is the score."""
+        records, popularity = self.artifacts.records[kind].read(rows)
+        rounded = popularity if scores is None else np.array(scores, np.float64).round(SCORE_DECIMALS).tolist()
+        return scored_items(kind, records, rounded, more)
 
     def _spread(self, kind: Kind) -> Items[Item]:
         """Return a few items of *kind*, from the most popular to the least."""
-        popular = self._allowed[kind].popular
+        popular = self._allowed[kind].ranked
         return self.items(kind, popular[:: max(len(popular) // WARM_SEEDS, 1)][:WARM_SEEDS].tolist())
-
-
-def _effort(candidates: Candidates, wanted: int) -> int:
-    """Return the number of rows that the index has to look at for *wanted* of them."""
-    return max(candidates.effort, min(wanted, len(candidates.index)) * candidates.index.n_trees)
-
-
-def _find_nearest(
-    candidates: Candidates, allowed: Allowed, vectors: Floats, query: Floats, seeds: Sequence[int], k: int
-) -> Rows:
-    """Return the *k* rows nearest to *query* or a few more, without *seeds* and blocked rows; all rows if fewer."""
-    index = candidates.index
-    wanted = min(k + len(seeds), len(index))
-    while len(rows := index.search(query, wanted, _effort(candidates, wanted))) == wanted:
-        found = _without(allowed.among(rows), seeds)
-        if len(found) >= k or wanted == len(index):
-            return found
-        wanted = min(FURTHER * wanted, len(index))
-        if wanted * index.n_trees > len(index):
-            break  # an exact search looks at fewer rows
-    # The loop also ends here if the trees of the index lead to the same few rows again and again.
-    wanted = min(k + len(seeds), len(allowed.popular))
-    return _without(search_neighbours_exactly(query[None], vectors, wanted, blocked=allowed.blocked)[0], seeds)
-
-
-def _without(rows: Rows, barred: Sequence[int]) -> Rows:
-    return rows[~np.isin(rows, barred)]
-
-
-def _order(candidates: Candidates, rows: Rows, scores: Floats, k: int) -> _Ranking:
-    order = falling(scores, candidates.popular_ranks[rows])[:k]
-    return _Ranking(rows[order].tolist(), scores[order].astype(np.float64).round(SCORE_DECIMALS).tolist())
-
-
-def _rank_popular(allowed: Allowed, barred: list[int], k: int) -> _Ranking:
-    head = allowed.popular[: k + len(barred)]
-    return _Ranking(head[~np.isin(head, barred)][:k].tolist(), None, "popular")
-
-
-def _all_known(kind: str, rows: list[int], unknown: list[str]) -> list[int]:
-    if unknown:
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise UnknownSeed(f"the catalogue does not know the {kind} {unknown[0]!r}{more}")
-    if not rows:
-        raise PlaylistError(f"at least one {kind} is needed to find its neighbours")
-    return sorted(rows)  # so that the order of the seeds does not change the rounding

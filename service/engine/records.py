@@ -87,6 +87,12 @@ class CatalogueRecords:
         return [record(found[row][0]) for row in rows], [found[row][1] for row in rows]
 
 
+def fields_of(record_: Record) -> dict[str, Any]:
+    """Return the fields of an item with this record."""
+    fields: dict[str, Any] = orjson.loads(b"".join((b"{", record_, b"}")))
+    return fields
+
+
 def record(fields: Fields) -> bytes:
     """Return the record of an item with these *fields*."""
     return orjson.dumps(fields)[1:-1]

@@ -1,15 +1,24 @@
 """Playlists as callers give them, and the same playlists as rows of one version."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Plays:
-    """An artist, by id or name, and the number of its plays."""
+    """
+    A track or an artist, and how much it counts.
 
-    artist: str
-    count: float
+    Attributes:
+        key: its id or name.
+        count: the number of its plays; None for the count of one that comes without.
+        weight: a factor of its strength in the playlist, above 0.
+    """
+
+    key: str
+    count: float | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -23,17 +32,29 @@ class Playlist:
             playlists, and the median of the plays if they are listeners.
         title: its title.
         exclude: ids or names of items that an answer must not contain, of the kind of the answer.
+        disliked_tracks, disliked_artists: ids or names of what does not belong to it. An answer contains none of them
+            and no track of a disliked artist, and items like them come later.
+        where: a filter of tracks, as `filters` describes them; None for none.
+        among: ids or names of the only items that an answer may contain, of its kind; None for all.
     """
 
-    tracks: Sequence[str] = ()
+    tracks: Sequence[str | Plays] = ()
     artists: Sequence[str | Plays] = ()
     title: str = ""
     exclude: Sequence[str] = ()
+    disliked_tracks: Sequence[str] = ()
+    disliked_artists: Sequence[str] = ()
+    among: Sequence[str] | None = None
+    where: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """The parts of a playlist that the catalogue does not know; *title* is True if none of its terms is known."""
+    """
+    The parts of a playlist that the catalogue does not know; *title* is True if none of its terms is known.
+
+    Dislikes are among them, exclusions are not.
+    """
 
     tracks: list[str]
     artists: list[str]
@@ -52,6 +73,8 @@ class Seeds:
         counts: the counts of tracks, artists and terms, in this order; None if each counts 1.
         unknown: the rest.
         title: its title, normalised.
+        weights: the weights of tracks and artists, in this order; None if each is 1.
+        disliked_tracks, disliked_artists: rows of the known dislikes.
     """
 
     tracks: list[int]
@@ -60,3 +83,6 @@ class Seeds:
     counts: list[float] | None
     unknown: Unknown
     title: str = ""
+    weights: list[float] | None = None
+    disliked_tracks: Sequence[int] = ()
+    disliked_artists: Sequence[int] = ()

@@ -77,6 +77,17 @@ LETTER_SYMBOL = re.compile(r"\$(?=[^\W\d])|(?<=[^\W\d])\$|(?<=[^\W\d])[!@](?=[^\
 UNSPACED_LETTER = re.compile(f"[{UNSPACED}]")
 
 
+# What a name says of a recording beside the song, folded: in brackets, or after a dash, or the guests.
+VERSIONS = (
+    "acoustic|anniversary|bonus|clean|cover|deluxe|demo|edit|edition|explicit|extended|feat|featuring|from|ft|"
+    "instrumental|karaoke|live|mix|mono|original|radio|re-?master|re-?mastered|re-?recorded|recording|remix|session|"
+    "single|soundtrack|stereo|take|unplugged|version|with"
+)
+OF_RECORDING = re.compile(
+    rf"[(\[][^()\[\]]*\b(?:{VERSIONS})\b[^()\[\]]*[)\]]|\s-\s.*\b(?:{VERSIONS})\b.*$|\s(?:feat|ft)\.?\s.*$"
+)
+
+
 class _Clear(dict[int, Any]):
     """
     A translation table that keeps all other characters than its own.
@@ -121,6 +132,12 @@ def fold(text: str) -> str:
 def normalize_title(title: str) -> str:
     """Return the words of *title*, folded, with a space between each two; of symbols alone, the folded symbols."""
     return _words(fold(title))
+
+
+def song_name(name: str) -> str:
+    """Return the normal form of the song that a track *name* is a recording of: `Help! - Live` is `help`."""
+    folded = fold(name)
+    return _plain(_words(OF_RECORDING.sub("", folded).strip() or folded))
 
 
 def title_terms(title: str) -> tuple[set[str], set[str]]:

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.attributes import Column
 from service.engine.catalogue import CATALOGUE, write_catalogue
 from service.engine.codes import even_axes
 from service.engine.encoder import installed_encoder
@@ -23,7 +24,7 @@ from service.engine.files import write_array
 from service.engine.foldin import gram_matrix
 from service.engine.inputs import INPUTS
 from service.engine.items import KINDS, Fields, Kind, item_fields
-from service.engine.manifest import PLAYLISTS, RANKER, TITLES, Manifest, Shape, describe_files
+from service.engine.manifest import ATTRIBUTES, PLAYLISTS, RANKER, TITLES, Manifest, Shape, describe_files
 from service.engine.neighbours import NeighbourIndex
 from service.engine.playlists import Playlists, Sample
 from service.engine.ranker import Ranker
@@ -79,6 +80,7 @@ class Model:
         data, training, libraries: for the manifest.
         sample: some of the playlists; None if none are kept.
         ranker: the ranker; None for none.
+        attributes: what a catalogue says of the tracks.
     """
 
     vectors: Floats
@@ -92,6 +94,7 @@ class Model:
     libraries: Mapping[str, str]
     sample: Sample | None = None
     ranker: Ranker | None = None
+    attributes: Sequence[Column] = ()
 
     @property
     def titled(self) -> bool:
@@ -123,6 +126,7 @@ def write_version(directory: Path, version: str, created_at: str, model: Model) 
     """
     model = _in_file_order(model)
     shape = _write_arrays(directory, model)
+    parts = {ATTRIBUTES: model.attributes, PLAYLISTS: model.sample, RANKER: model.ranker, TITLES: model.titled}
     numbers = dict(model.numbers)
     if model.ranker is not None:
         numbers["ranker_inputs"] = INPUTS
@@ -144,9 +148,7 @@ def write_version(directory: Path, version: str, created_at: str, model: Model) 
         metrics={},
         libraries=model.libraries,
         files=describe_files(directory),
-        parts=[
-            part for part, has in ((PLAYLISTS, model.sample), (RANKER, model.ranker), (TITLES, model.titled)) if has
-        ],
+        parts=[part for part, has in parts.items() if has],
     )
     manifest.write(directory)
     return manifest
@@ -187,6 +189,7 @@ def _in_file_order(model: Model) -> Model:
         vectors=model.vectors[order],
         items={"tracks": model.items["tracks"].take(tracks), "artists": model.items["artists"].take(artists)},
         track_artists=new_artists[model.track_artists[tracks]],
+        attributes=[column.take(tracks) for column in model.attributes],
         sample=None if model.sample is None else model.sample.reordered(order, model.shape.rows(model.shape.kind)),
     )
 
@@ -204,6 +207,7 @@ def _shape(model: Model, arrays: Mapping[str, NDArray[Any]]) -> Shape:
         model.shape,
         record_bytes=[len(arrays[f"{kind}_records"]) for kind in KINDS],
         shells=[len(arrays[f"{kind}_code_steps"]) for kind in KINDS],
+        attributes=[column.describe() for column in model.attributes],
     )
     if model.sample is None:
         return shape
@@ -234,6 +238,8 @@ def _arrays(model: Model) -> dict[str, NDArray[Any]]:
         arrays |= {f"{kind}_popular": popular.astype(np.int32)}
         arrays |= {f"{kind}_popular_ranks": np.argsort(popular).astype(np.int32)}
         arrays |= MappedRecords.of(_fields(model, kind), model.items[kind].popularity).arrays(kind)
+    for number, column in enumerate(model.attributes):
+        arrays |= column.arrays(number)
     if model.sample is not None:
         arrays |= Playlists.of(model.sample, int(model.numbers["postings"])).arrays()
         arrays |= Titles.of(model.sample.titles, int(model.numbers["title_axes"])).arrays() if model.titled else {}

@@ -26,7 +26,7 @@ from keys import Keys, make_key, make_keys
 from publishing import publish
 from reliability import Report, Service
 
-from service.api.recommendations import RecommendResponse
+from service.api.playlists import RecommendResponse
 from service.engine import Recommender, Store
 from service.engine.text import normalize_title
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from trainer.synthetic.output import each_in_turn, written_whole
+from trainer.output import each_in_turn, written_whole
 
 
 @pytest.mark.parametrize("n", [0, 1, 20])
 def test_parts_come_in_their_order(n: int):
-    assert list(each_in_turn(str, n)) == [str(number) for number in range(n)]
+    assert list(each_in_turn(str, range(n), n)) == [str(number) for number in range(n)]
 
 
 one_over = partial(operator.truediv, 1)
@@ -24,7 +24,7 @@ one_over = partial(operator.truediv, 1)
 @pytest.mark.parametrize("n", [2, 20])
 def test_an_error_in_a_part_is_raised(n: int):
     with pytest.raises(ZeroDivisionError):
-        list(each_in_turn(one_over, n))
+        list(each_in_turn(one_over, range(n), n))
 
 
 @pytest.mark.parametrize("kind", ["file", "directory"])

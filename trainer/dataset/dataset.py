@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from service.engine import Kind, Ragged
@@ -76,6 +77,7 @@ class Dataset:
         joined_artists: the number of artists without an id that are the one of the same name with an id.
         inputs: how the inputs were understood.
         passed_over: the files that were not read.
+        catalogue: what is known of tracks beside the playlists, from `read_catalogue`; None for nothing.
     """
 
     playlist_ids: Sequence[str]
@@ -91,6 +93,7 @@ class Dataset:
     joined_artists: int = 0
     inputs: Sequence[Group] = ()
     passed_over: Sequence[PassedOver] = ()
+    catalogue: pl.DataFrame | None = None
 
     def __len__(self) -> int:
         return len(self.playlist_ids)
@@ -181,6 +184,7 @@ class Dataset:
             replace(artists, rows=new_artists[artists.rows]),
             vocabulary,
             self.fingerprint,
+            catalogue=self.catalogue,
         )
 
 

@@ -21,6 +21,7 @@ from service.engine import (
 )
 from trainer.config import TrainingConfig
 from trainer.dataset import Dataset
+from trainer.dataset.attributes import attribute_columns
 from trainer.dataset.matrix import TrainingMatrix, training_matrix
 from trainer.fitting.factorize import Fit, factorize
 from trainer.fitting.provenance import write_trained_hashes
@@ -144,5 +145,6 @@ def _model(
             "fingerprint": dataset.fingerprint,
         },
         training=training,
+        attributes=() if dataset.catalogue is None else attribute_columns(dataset.catalogue, vocabulary.track_ids),
         libraries={"python": platform.python_version()} | {name: library_version(name) for name in LIBRARIES},
     )

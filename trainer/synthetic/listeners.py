@@ -14,6 +14,7 @@ from uuid import UUID
 
 import numpy as np
 
+from trainer.output import each_in_turn, written_whole
 from trainer.progress import progress
 from trainer.synthetic.draws import (
     N_SCENES,
@@ -28,7 +29,6 @@ from trainer.synthetic.draws import (
     zipf,
 )
 from trainer.synthetic.names import artist_name
-from trainer.synthetic.output import each_in_turn, written_whole
 
 BLOCK_LISTENERS = 1000
 MOST_ARTISTS = 50  # as in Last.fm 360K
@@ -117,6 +117,7 @@ def synthesize_listeners(out: Path, n_listeners: int, seed: int) -> None:
         partial.open("w", encoding="utf-8") as file,
         progress(n_listeners, "writing") as bar,
     ):
-        for block in each_in_turn(listeners.block, -(-n_listeners // BLOCK_LISTENERS)):
+        n_blocks = -(-n_listeners // BLOCK_LISTENERS)
+        for block in each_in_turn(listeners.block, range(n_blocks), n_blocks):
             file.write(block)
             bar.update(min(BLOCK_LISTENERS, n_listeners - bar.n))

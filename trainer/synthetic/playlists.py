@@ -23,10 +23,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from trainer.output import each_in_turn, written_whole
 from trainer.progress import progress
 from trainer.synthetic.draws import N_SCENES, SCENES_PER_GENRE, Ints, check_size, draw_scenes, mix, normal, shares, zipf
 from trainer.synthetic.names import GENRE_NAMES, GENRES, MOODS, PLAIN_TITLES, artist_name, phrases, pick
-from trainer.synthetic.output import each_in_turn, written_whole
 
 SLICE_PLAYLISTS = 1000
 TRACKS_PER_ARTIST = 7.6  # as in the Million Playlist Dataset
@@ -205,7 +205,7 @@ def synthesize(out: Path, n_playlists: int, seed: int) -> None:
     world = World(n_playlists, seed)
     zipped = out.suffix.lower() == ".zip"
     with written_whole(out) as partial, _writer(partial, zipped) as write, progress(n_playlists, "writing") as bar:
-        for number, content in enumerate(each_in_turn(world.slice, world.n_slices)):
+        for number, content in enumerate(each_in_turn(world.slice, range(world.n_slices), world.n_slices)):
             first = number * SLICE_PLAYLISTS
             write(f"mpd.slice.{first}-{first + SLICE_PLAYLISTS - 1}.json", content)
             bar.update(min(SLICE_PLAYLISTS, n_playlists - first))

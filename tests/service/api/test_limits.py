@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.api.recommendations import RecommendRequest
+from service.api.playlists import RecommendRequest
 from service.api.routing import bounded
 from service.app import create_app
 from service.settings import Settings
 
-LIMITS = {"max_tracks": 3, "max_artists": 4, "max_exclude": 5, "max_title": 6, "max_k": 7}
+LIMITS = {"max_tracks": 3, "max_artists": 4, "max_exclude": 5, "max_title": 6, "max_k": 7, "max_batch": 2}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,14 @@ def faults(client: TestClient, body: Any) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize(
     ("field", "most"),
-    [("tracks", ["x"] * 3), ("artists", ["x"] * 4), ("exclude", ["x"] * 5), ("title", "x" * 6), ("k", 7)],
+    [
+        ("tracks", ["x"] * 3),
+        ("artists", ["x"] * 4),
+        ("exclude", ["x"] * 5),
+        ("title", "x" * 6),
+        ("k", 7),
+        ("among", ["x"] * 5),
+    ],
 )
 def test_each_limit_is_kept_to_the_last_one(field: str, most: Any, client: TestClient):
     assert client.post("/recommend", json={field: most}).status_code == 200
@@ -49,6 +56,15 @@ def test_each_limit_is_kept_to_the_last_one(field: str, most: Any, client: TestC
     more = 8 if field == "k" else most + most[:1]
     (fault,) = faults(client, {field: more})
     assert fault["field"] == f"body.{field}"
+
+
+def test_dislikes_and_batches_have_limits_too(client: TestClient):
+    for field, most in (("tracks", ["x"] * 3), ("artists", ["x"] * 4)):
+        assert client.post("/recommend", json={"dislikes": {field: most}}).status_code == 200
+        (fault,) = faults(client, {"dislikes": {field: [*most, "x"]}})
+        assert fault["field"] == f"body.dislikes.{field}"
+    assert client.post("/recommend/batch", json={"playlists": [{}] * 2}).status_code == 200
+    assert client.post("/recommend/batch", json={"playlists": [{}] * 3}).status_code == 422
 
 
 @pytest.mark.parametrize(

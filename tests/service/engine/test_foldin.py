@@ -24,6 +24,19 @@ def test_it_solves_the_equation_of_its_docstring():
     np.testing.assert_allclose(x, np.linalg.solve(left, wide.T @ (everything * preference)), rtol=1e-4, atol=1e-6)
 
 
+def test_a_dislike_is_a_feature_of_preference_0_with_a_confidence():
+    columns, confidences = np.array([3, 8], np.int32), np.array([21, 5], np.float32)
+    disliked, against = np.array([1, 20], np.int32), np.array([9, 2], np.float32)
+
+    x = fold_in(columns, confidences, VECTORS, gram_matrix(VECTORS, REGULARIZATION), (disliked, against))
+
+    everything, preference = np.ones(30), np.zeros(30)
+    everything[columns], everything[disliked], preference[columns] = confidences, against, 1
+    wide = VECTORS.astype(np.float64)
+    left = wide.T @ np.diag(everything) @ wide + REGULARIZATION * np.eye(8)
+    np.testing.assert_allclose(x, np.linalg.solve(left, wide.T @ (everything * preference)), rtol=1e-4, atol=1e-6)
+
+
 def test_the_order_of_the_seeds_does_not_matter():
     gram = gram_matrix(VECTORS, REGULARIZATION)
     columns, confidences = np.array([1, 2, 3], np.int32), np.array([2, 3, 4], np.float32)

@@ -86,9 +86,9 @@ def test_another_format_is_refused_with_all_numbers_and_the_remedy(version: Path
 
 
 def test_a_part_that_is_not_known_is_refused_by_name(version: Path):
-    rewrite(version, parts=["playlists", "attributes", "moods"])
+    rewrite(version, parts=["playlists", "lyrics", "moods"])
 
-    with pytest.raises(UnsupportedFormat, match="attributes, moods; use the release that wrote it"):
+    with pytest.raises(UnsupportedFormat, match="lyrics, moods; use the release that wrote it"):
         Artifacts.open(version)
 
 

@@ -11,6 +11,7 @@ from service.engine.text import (
     indexed_text,
     normalize_title,
     search_expression,
+    song_name,
     title_grams,
     title_words,
 )
@@ -41,6 +42,28 @@ ALIKE = {
     "white space": ("a b", "\u3000a\t\xa0 b\r\n"),
     "control characters": ("a b", "a\0b"),
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "song"),
+    [
+        ("Help!", "help"),
+        ("Help! - Remastered 2009", "help"),
+        ("Help! (Live at the Bowl) [2011 Remix]", "help"),
+        ("Bad and Boujee (feat. Lil Uzi Vert)", "bad and boujee"),
+        ("Stay ft. Somebody", "stay"),
+        ("1979 - Remastered", "1979"),
+        ("Live and Let Die", "live and let die"),
+        ("Alive", "alive"),
+        ("Song 2", "song 2"),
+        ("Señorita", "senorita"),
+        ("(I Can't Get No) Satisfaction - Mono Version", "i can t get no satisfaction"),
+        ("(Live)", "live"),
+        ("!!!", "!!!"),
+    ],
+)
+def test_a_song_is_the_name_without_what_it_says_of_the_recording(name: str, song: str):
+    assert song_name(name) == song
 
 
 @pytest.mark.parametrize(("one", "other"), ALIKE.values(), ids=ALIKE)
