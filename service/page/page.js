@@ -257,6 +257,7 @@ function showError(error) {
   else showNotice(error.message, again);
   $("forget").hidden = !readKey();
   $("unlock").hidden = !isLocked;
+  if (isLocked) $("docs").hidden = true;
   if (isLocked) $("key").focus();
   $("status").textContent = "";
   $("items").setAttribute("aria-busy", "false");

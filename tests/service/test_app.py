@@ -58,6 +58,7 @@ def test_every_error_of_the_engine_has_a_status():
         "EngineError": 500,
         "PlaylistError": 422,
         "UnknownSeed": 404,
+        "BadFilter": 422,
         "ModelError": 503,
         "NoModel": 503,
         "CorruptModel": 503,

@@ -76,7 +76,7 @@ def test_a_listener_is_continued_with_artists_of_its_scene(store: Path):
     assert answer.strategy == "ranked"
     names = {artist_name(number) for number in range(SCENES_PER_GENRE * scene)}
     assert sum(artist.name in names for artist in answer.found) >= 9
-    assert not {artist.name for artist in answer.found} & {artist.artist for artist in played}
+    assert not {artist.name for artist in answer.found} & {artist.key for artist in played}
     recommender.close()
 
 
