@@ -1,17 +1,18 @@
 """
 The price of controls, filters and reasons: in NDCG, in the aim of each, and in time.
 
-    python benchmarks/bench_controls.py DATA --models MODELS
+    python benchmarks/bench_controls.py DATA [--part price|time]
 
-DATA: the playlists that the current version of MODELS was trained on. Those that it held out are the tasks. Ten minutes
-on the sample of the Million Playlist Dataset.
+DATA: playlists, as `train` takes them. A version is trained on some of them, and the others are to be continued, as in
+`evaluate`. A quarter of an hour on the sample of the Million Playlist Dataset.
 """
 
 import argparse
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,14 +20,19 @@ import numpy as np
 from bench_ranker import kept_playlists
 from machine import describe_machine
 
-from service.engine import Controls, Options, Playlist, Recommender, Store, unit
+from service.engine import Controls, Options, Playlist, Recommender, unit
 from service.engine.text import song_name
+from trainer.config import FULL
 from trainer.dataset import Dataset, build_dataset
 from trainer.evaluation.answers import seed_playlists
 from trainer.evaluation.metrics import ndcg
-from trainer.evaluation.split import hold_out, tasks_of
+from trainer.evaluation.split import split
+from trainer.evaluation.tasks import Task
+from trainer.fitting.fit import fit_and_write
 from trainer.progress import quiet
+from trainer.ranking.teach import teach
 from trainer.sources import read
+from trainer.timing import Stopwatch
 
 CONTROLS = {
     "none": Controls(),
@@ -50,20 +56,32 @@ K, TOP, TURNS = 500, 10, 300
 def main() -> None:
     parser = argparse.ArgumentParser(description="The price of controls, filters and reasons.")
     parser.add_argument("data", type=Path, nargs="+")
-    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--part", choices=("price", "time"))
     options = parser.parse_args()
     print(describe_machine())
-    with closing(Recommender.open(Store(options.models).current())) as recommender:
+    with quiet():
+        learned, tasks = split(build_dataset(read(options.data)), FULL.seed)
+    with trained(learned) as recommender:
+        if options.part != "time":
+            print_prices(recommender, [task for task in tasks if task.seeds])
+        if options.part != "price":
+            print_times(recommender, kept_playlists(recommender))
+
+
+@contextmanager
+def trained(learned: Dataset) -> Iterator[Recommender]:
+    """Open a version that is trained on *learned*, with a ranker."""
+    with tempfile.TemporaryDirectory(prefix="segue-bench-") as directory:
         with quiet():
-            dataset = build_dataset(read(options.data))
-        print_prices(recommender, dataset)
-        print_times(recommender, kept_playlists(recommender))
+            taught = teach(learned, FULL)
+            ranker = taught.ranker if taught else None
+            fit_and_write(learned, Path(directory), "controls", FULL, {}, None, Stopwatch(), ranker)
+        with closing(Recommender.open(Path(directory))) as recommender:
+            yield recommender
 
 
-def print_prices(recommender: Recommender, dataset: Dataset) -> None:
-    """Print NDCG and what each control is for, over the playlists that the version held out."""
-    tasks = tasks_of(dataset, hold_out(dataset), recommender.manifest.numbers["seed"])
-    tasks = [task for task in tasks if task.seeds]
+def print_prices(recommender: Recommender, tasks: Sequence[Task]) -> None:
+    """Print NDCG and what each control is for, over playlists that the version has not seen."""
     playlists = seed_playlists(recommender, tasks)
     print(f"{len(tasks):,} playlists with tracks; the first {TOP} of an answer")
     print(f"{'':18}{'NDCG':>8}{'artists':>9}{'playlists':>11}{'distance':>10}{'songs twice':>13}{'kept':>7}")
@@ -74,7 +92,7 @@ def print_prices(recommender: Recommender, dataset: Dataset) -> None:
             (answer,) = recommender.recommend([playlist], Options(K, controls=controls))
             ids = answer.found.ids
             heads.append(set(ids[:TOP]))
-            measured.append((ndcg(ids, [track.id for track in task.hidden]), *aims(recommender, ids[:TOP])))
+            measured.append((ndcg(ids, task.hidden), *aims(recommender, ids[:TOP])))
         plain = plain or heads
         gain, artists, popularity, distance, twice = np.mean(measured, axis=0)
         kept = np.mean([len(head & before) / TOP for head, before in zip(heads, plain, strict=True)])

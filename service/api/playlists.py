@@ -1,5 +1,6 @@
 """Playlists in requests, and the continuations and neighbours in responses."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -22,6 +23,7 @@ from service.engine import (
     Controls,
     CountedArtist,
     Kind,
+    Measure,
     Options,
     Playlist,
     Plays,
@@ -32,7 +34,7 @@ from service.engine import (
 )
 from service.telemetry.metrics import SEEDS
 
-MAX_PLAYS, MAX_WEIGHT, MAX_SEED, MAX_SHOWN = 1_000_000_000, 100.0, 2**53, 50
+MAX_PLAYS, MAX_WEIGHT, MAX_SEED, MAX_SHOWN, MAX_DIAGNOSED = 1_000_000_000, 100.0, 2**53, 50, 200
 TRACK = "an id, `ARTIST - NAME`, or `name:NAME`"
 ARTIST = "an id, a name, or `name:NAME`, which is never an id"
 
@@ -144,11 +146,9 @@ class RecommendRequest(StrictRequest):
 
     def playlist(self) -> Playlist:
         """Return the playlist as the engine takes it."""
-        tracks = [_plays(each.track, each) if isinstance(each, WeighedTrack) else each for each in self.tracks]
-        artists = [_plays(each.artist, each) if isinstance(each, WeighedArtist) else each for each in self.artists]
         return Playlist(
-            tracks,
-            artists,
+            _tracks(self.tracks),
+            _artists(self.artists),
             self.title,
             self.exclude,
             self.dislikes.tracks,
@@ -178,8 +178,29 @@ class RecommendRequest(StrictRequest):
                 SEEDS.labels(kind, "false").inc(n_unknown)
 
 
-def _plays(key: str, weighed: Weighed) -> Plays:
-    return Plays(key, weighed.count, weighed.weight)
+def _tracks(mentions: Sequence[str | WeighedTrack]) -> list[str | Plays]:
+    return [each if isinstance(each, str) else Plays(each.track, each.count, each.weight) for each in mentions]
+
+
+def _artists(mentions: Sequence[str | WeighedArtist]) -> list[str | Plays]:
+    return [each if isinstance(each, str) else Plays(each.artist, each.count, each.weight) for each in mentions]
+
+
+class DiagnoseRequest(StrictRequest):
+    """A playlist to diagnose."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"tracks": ["name:Yesterday"], "title": "oldies"}]})
+
+    tracks: list[TrackMention] = Field(fail_fast=True, max_length=MAX_DIAGNOSED, description=f"Its tracks: {TRACK}.")
+    artists: list[ArtistMention] = Field(
+        [], fail_fast=True, description=f"Artists beside those of its tracks: {ARTIST}."
+    )
+    title: StrictStr = Field("", description="Its title.")
+    k: StrictInt = Field(10, ge=1, description="Number of tracks that it lacks.")
+
+    def playlist(self) -> Playlist:
+        """Return the playlist as the engine takes it."""
+        return Playlist(_tracks(self.tracks), _artists(self.artists), self.title)
 
 
 class BatchRequest(StrictRequest):
@@ -251,6 +272,20 @@ class BatchResponse(BaseModel):
 
     model: str = Field(description="Version of the model that answered.")
     answers: list[BatchAnswer] = Field(description="One for each playlist, in their order.")
+
+
+class DiagnoseResponse(BaseModel):
+    """The diagnosis of a playlist."""
+
+    model: str
+    unknown: Unknown
+    focus: Measure | None = Field(description="The mean cosine of its tracks with each other; null for one track.")
+    tracks: list[dict[str, Any]] = Field(
+        description="Its known tracks, those that fit least first: `id`, `name`, `artist`, `fit`, which is the cosine "
+        "with the rest of the playlist, null if there is none, and `odd`, true if fewer than one in twenty tracks of "
+        "other playlists fits less."
+    )
+    lacks: list[ScoredTrack] = Field(description="The first recommendations.")
 
 
 class SimilarResponse(BaseModel):

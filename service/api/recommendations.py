@@ -1,4 +1,4 @@
-"""`POST /recommend`, `POST /recommend/batch` and `GET /similar`."""
+"""`POST /recommend`, `POST /recommend/batch`, `POST /diagnose` and `GET /similar`."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,6 +12,8 @@ from service.api.errors import describe_faults
 from service.api.playlists import (
     BatchRequest,
     BatchResponse,
+    DiagnoseRequest,
+    DiagnoseResponse,
     Dislikes,
     RecommendRequest,
     RecommendResponse,
@@ -33,6 +35,9 @@ def recommendation_routes(settings: Settings) -> APIRouter:
     limits = seeds | lists | {"title": settings.max_title, "k": settings.max_k}
     request_schema: Any = bounded(RecommendRequest, limits)
     batch_schema: Any = bounded(BatchRequest, {"playlists": settings.max_batch})
+    diagnose_schema: Any = bounded(
+        DiagnoseRequest, {"artists": settings.max_artists, "title": settings.max_title, "k": settings.max_k}
+    )
     query_schema: Any = bounded(
         SimilarQuery, {"track": settings.max_tracks, "artist": settings.max_artists, "k": settings.max_k}
     )
@@ -73,6 +78,24 @@ def recommendation_routes(settings: Settings) -> APIRouter:
             ):
                 answers[place] = _content(asked[place], answer, recommender)
         return Answer({"model": recommender.manifest.version, "answers": answers})
+
+    @router.post(
+        "/diagnose",
+        response_model=DiagnoseResponse,
+        responses=DENIED | INVALID | UNREADABLE | REFUSED,
+    )
+    async def diagnose(body: diagnose_schema, recommender: Engine) -> Response:
+        """Name the tracks of a playlist that do not fit, tell how focused it is, and what it lacks."""
+        playlist = body.playlist()
+        found = recommender.diagnose(playlist)
+        (answer,) = recommender.recommend([playlist], Options(body.k, "tracks", settings.ranker))
+        known = zip(recommender.items("tracks", found.rows), found.fits, strict=True)
+        tracks = [
+            {"id": track.id, "name": track.name, "artist": track.artist, "fit": fit, "odd": fit is not None and fit.low}
+            for track, fit in known
+        ]
+        content = {"model": recommender.manifest.version, "unknown": answer.unknown, "focus": found.focus}
+        return Answer({**content, "tracks": tracks, "lacks": answer.found})
 
     @router.get(
         "/similar",

@@ -8,6 +8,7 @@ from service.engine.artifacts import Artifacts
 from service.engine.attributes import Column, Words
 from service.engine.catalogue import Catalogue
 from service.engine.controls import Controls
+from service.engine.diagnosis import Diagnosis, Measure
 from service.engine.encoder import installed_encoder
 from service.engine.errors import (
     BadFilter,
@@ -73,6 +74,7 @@ __all__ = [
     "Controls",
     "CorruptModel",
     "CountedArtist",
+    "Diagnosis",
     "EngineError",
     "FeatureSpace",
     "Features",
@@ -81,6 +83,7 @@ __all__ = [
     "Items",
     "Kind",
     "Manifest",
+    "Measure",
     "Model",
     "ModelClosed",
     "ModelError",

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.artifacts import Artifacts
 from service.engine.exact import RankingVectors, unit
+from service.engine.items import Kind
 from service.engine.order import falling
 from service.engine.records import Records, fields_of
 from service.engine.text import song_name
@@ -63,6 +65,13 @@ class Facts:
     popular_ranks: Ints
     artists: Ints | None
     records: Records
+
+    @classmethod
+    def of(cls, artifacts: Artifacts, kind: Kind) -> "Facts":
+        """Return the facts on the items of *kind* of a version."""
+        candidates, space = artifacts.candidates[kind], artifacts.space
+        artists = space.track_artists if kind == "tracks" else None
+        return cls(candidates.ranking, candidates.popular_ranks, artists, artifacts.records[kind])
 
     def popularity(self, rows: Rows) -> Floats:
         """Return the number of playlists with each of *rows*, float32, shape (n,)."""

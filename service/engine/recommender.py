@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from service.engine.allowed import NOTHING, Allowed, allow_all, allow_all_but, tracks_of
 from service.engine.artifacts import Artifacts, Candidates
 from service.engine.controls import Choice, Controls, Facts
+from service.engine.diagnosis import Diagnosis, Doctor
 from service.engine.errors import ModelClosed, PlaylistError
 from service.engine.exact import search_exactly, unit
 from service.engine.features import Features
@@ -50,6 +51,7 @@ class Recommender:
         self._manifest = artifacts.manifest
         self._artifacts: Artifacts | None = artifacts
         self._filters = Filters.of(artifacts)
+        self._doctor: Doctor | None = Doctor(artifacts)
         self._allowed: Mapping[Kind, Allowed] = allow_all(artifacts)
 
     @classmethod
@@ -96,7 +98,7 @@ class Recommender:
     def close(self) -> None:
         """Release the files and their memory. A second call does nothing."""
         artifacts, self._artifacts, self._allowed = self._artifacts, None, NOTHING
-        self._filters = NO_FILTERS
+        self._filters, self._doctor = NO_FILTERS, None
         if artifacts is not None:
             artifacts.close()
 
@@ -178,6 +180,10 @@ class Recommender:
     def search(self, kind: Kind, text: str, k: int, where: Where | None = None) -> Items[Item]:
         """Return the *k* most popular matches of *text*, as in `Catalogue.search`, that pass the filter *where*."""
         return self.items(kind, self._filtered(kind, where).first(self.artifacts.catalogue.search(kind, text), k))
+
+    def diagnose(self, playlist: Playlist) -> Diagnosis:
+        """Return the diagnosis of *playlist*, as `Doctor.diagnose` describes it."""
+        return (self._doctor or Doctor(self.artifacts)).diagnose(playlist)
 
     def look_up(self, kind: Kind, keys: Sequence[str]) -> Items[Item]:
         """Return the items that *keys* mean as seeds, each once and in their order, as in `Catalogue.find`."""
@@ -334,7 +340,7 @@ class Recommender:
 
     def _answer(self, question: Question, scored: Scored, title: str, options: Options) -> Recommendation:
         """Choose an answer among the *scored* items of a question and, if they are too few, among further ones."""
-        choice = Choice(options.controls, self._facts(question.kind), options.k, question.seeds.tracks)
+        choice = Choice(options.controls, Facts.of(self.artifacts, question.kind), options.k, question.seeds.tracks)
         choice.take(*scored[:2])
         lists, rest = [scored], question
         while options.controls.choose and not choice.is_full and len(lists[-1][0]):
@@ -351,16 +357,6 @@ class Recommender:
         scores = None if question.strategy == "popular" else choice.scores
         found = self._scored(question.kind, choice.rows, scores, more if options.explain or options.fields else None)
         return Recommendation(question.kind, question.strategy, question.seeds, found)
-
-    def _facts(self, kind: Kind) -> Facts:
-        artifacts = self.artifacts
-        artists = artifacts.space.track_artists if kind == "tracks" else None
-        return Facts(
-            artifacts.candidates[kind].ranking,
-            artifacts.candidates[kind].popular_ranks,
-            artists,
-            artifacts.records[kind],
-        )
 
     def _pool(self, question: Question, k: int) -> Pool:
         x, blocked = self._solve(question), question.allowed.blocked

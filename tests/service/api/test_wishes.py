@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.api.playlists import BatchResponse, RecommendResponse
+from service.api.playlists import BatchResponse, DiagnoseResponse, RecommendResponse
 from service.engine import Controls, Options, Playlist, Plays, Recommender
 from tests.service.serving import Service
 
@@ -208,3 +208,24 @@ def test_a_filter_in_a_query_is_json(open_service: Service):
 
     assert response.status_code == 422
     assert response.json()["errors"][0]["field"] == "query.where"
+
+
+def test_a_diagnosis_names_the_stranger_and_what_is_lacking(open_service: Service, recommender: Recommender):
+    jazz = [track.id for track in recommender.recommend([Playlist(title="jazz")], Options(10))[0].found]
+    stranger = recommender.recommend([Playlist(title="metal")], Options(1))[0].found[0]
+
+    response = open_service.client.post("/diagnose", json={"tracks": [*jazz, stranger.id, "?"], "k": 4})
+
+    assert response.status_code == 200
+    DiagnoseResponse.model_validate_json(response.content)
+    answer = response.json()
+    assert answer["tracks"][0]["id"] == stranger.id
+    diagnosis = recommender.diagnose(Playlist([*jazz, stranger.id]))
+    assert [track["odd"] for track in answer["tracks"]] == [fit is not None and fit.low for fit in diagnosis.fits]
+    assert [track["fit"]["value"] for track in answer["tracks"]] == [fit.value for fit in diagnosis.fits if fit]
+    assert set(answer["tracks"][0]) == {"id", "name", "artist", "fit", "odd"}
+    assert answer["unknown"]["tracks"] == ["?"]
+    (expected,) = recommender.recommend([Playlist([*jazz, stranger.id])], Options(4))
+    assert [track["id"] for track in answer["lacks"]] == expected.found.ids
+    assert open_service.client.post("/diagnose", json={"tracks": ["?"]}).status_code == 422
+    assert open_service.client.post("/diagnose", json={"tracks": ["?"] * 201}).status_code == 422
