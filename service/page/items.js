@@ -6,6 +6,12 @@ export const keyOf = ({ kind, id }) => `${kind} ${id}`;
 export const titleOf = (item) => item.name || item.id;
 export const artistOf = (item) => item.artist?.name ?? "";
 
+/** Return the ids of *entries* by their kinds, without kinds that none has. */
+export function idsOf(entries) {
+  const ids = KINDS.map((kind) => [kind, entries.filter((entry) => entry.kind === kind).map(({ id }) => id)]);
+  return Object.fromEntries(ids.filter(([, found]) => found.length));
+}
+
 const known = new Map(); // the items of all answers, by the keys of their entries
 
 /** Return the item that *entry* names, as far as any answer has told. */

@@ -2,7 +2,7 @@
 
 import { $, button, el, plural, refill } from "./elements.js";
 import { save } from "./formats.js";
-import { KINDS, artistOf, keyOf, learn, learnSeeds, lookUp, nounOf, titleOf } from "./items.js";
+import { KINDS, artistOf, idsOf, keyOf, learn, learnSeeds, lookUp, nounOf, titleOf } from "./items.js";
 import { addButton, namesOf, scored } from "./rows.js";
 import { startSearch, tell } from "./search.js";
 import { ask, curlOf, forgetKey, keepKey, readKey } from "./service.js";
@@ -100,10 +100,6 @@ function entryRow(entry, list) {
 // The continuation
 
 function bodyNow() {
-  const idsOf = (entries) => {
-    const ids = KINDS.map((kind) => [kind, entries.filter((entry) => entry.kind === kind).map(({ id }) => id)]);
-    return Object.fromEntries(ids.filter(([, found]) => found.length));
-  };
   const { title, seeds, dislikes } = playlist;
   return {
     ...idsOf(seeds),
@@ -125,6 +121,7 @@ function follow(delay = 0) {
 async function recommend(signal) {
   const sent = bodyNow();
   const onWait = (reason, seconds) => showNotice(reason, `Trying again in ${plural(seconds, "second")}.`);
+  const isFirst = !shown;
   saveState();
   try {
     const { content, ms } = await ask("recommend", { body: sent, signal, onWait });
@@ -132,9 +129,20 @@ async function recommend(signal) {
     showAnswer(sent, content, ms);
     if (manifest?.version !== content.model) manifest = (await ask("model", { signal })).content;
     showModel();
+    if (isFirst) await nameDislikes(signal);
   } catch (error) {
     if (!signal.aborted) showError(error);
   }
+}
+
+/** Learn the names of the dislikes of an address. The answers of /recommend name the seeds alone. */
+async function nameDislikes(signal) {
+  for (const [kind, ids] of Object.entries(idsOf(playlist.dislikes))) {
+    const query = new URLSearchParams([...ids.map((id) => [nounOf(kind), id]), ["k", 1]]);
+    const answer = await ask(`similar?${query}`, { signal }).catch(() => null); // one of them is unknown
+    learn(kind, answer?.content.seeds[kind] ?? []);
+  }
+  showPlaylist();
 }
 
 function showAnswer(sent, content, ms) {
@@ -319,6 +327,7 @@ function loadState() {
   playlist = { title: "", seeds: [], dislikes: [] };
   options = { ...defaults };
   past = [];
+  shown = null;
   for (const [name, value] of new URLSearchParams(location.hash.slice(1))) {
     const [list, kind] = NAMES.get(name) ?? [];
     if (list) playlist[list].push({ kind, id: value });
