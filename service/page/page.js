@@ -36,6 +36,7 @@ let typing = ""; // the field whose changes are one step of undo
 let shown = null; // the last answer: { sent, kind, items, unknown }
 let opened = null; // the item whose reasons or neighbours are shown: { id, view, panel }
 let manifest = null;
+let areNamed = false; // the dislikes of the address
 let asking = new AbortController();
 let timer = 0;
 
@@ -121,7 +122,6 @@ function follow(delay = 0) {
 async function recommend(signal) {
   const sent = bodyNow();
   const onWait = (reason, seconds) => showNotice(reason, `Trying again in ${plural(seconds, "second")}.`);
-  const isFirst = !shown;
   saveState();
   try {
     const { content, ms } = await ask("recommend", { body: sent, signal, onWait });
@@ -129,7 +129,7 @@ async function recommend(signal) {
     showAnswer(sent, content, ms);
     if (manifest?.version !== content.model) manifest = (await ask("model", { signal })).content;
     showModel();
-    if (isFirst) await nameDislikes(signal);
+    if (!areNamed) await nameDislikes(signal);
   } catch (error) {
     if (!signal.aborted) showError(error);
   }
@@ -137,6 +137,7 @@ async function recommend(signal) {
 
 /** Learn the names of the dislikes of an address. The answers of /recommend name the seeds alone. */
 async function nameDislikes(signal) {
+  areNamed = true;
   for (const [kind, ids] of Object.entries(idsOf(playlist.dislikes))) {
     const query = new URLSearchParams([...ids.map((id) => [nounOf(kind), id]), ["k", 1]]);
     const answer = await ask(`similar?${query}`, { signal }).catch(() => null); // one of them is unknown
@@ -327,7 +328,7 @@ function loadState() {
   playlist = { title: "", seeds: [], dislikes: [] };
   options = { ...defaults };
   past = [];
-  shown = null;
+  areNamed = false;
   for (const [name, value] of new URLSearchParams(location.hash.slice(1))) {
     const [list, kind] = NAMES.get(name) ?? [];
     if (list) playlist[list].push({ kind, id: value });
