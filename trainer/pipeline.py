@@ -27,7 +27,7 @@ from service.engine import (
 )
 from trainer.challenge import read_challenge, write_challenge, write_submission
 from trainer.config import DEFAULTS, TOLERANCE, Configs, ReadOptions, TrainingConfig, profile_of
-from trainer.continuations import write_continuations
+from trainer.continuations import check_out, write_continuations
 from trainer.dataset import Dataset, build_dataset
 from trainer.dataset.dataset import Bools
 from trainer.errors import BadInput, NotPublished
@@ -44,7 +44,7 @@ from trainer.ranking.teach import teach
 from trainer.report.gather import gather, unserved
 from trainer.report.page import render
 from trainer.sources import read
-from trainer.sources.catalogue import read_catalogue
+from trainer.sources.catalogue import check_ids, read_catalogue
 from trainer.timing import Stopwatch
 from trainer.tune import Budget, tune
 
@@ -99,9 +99,10 @@ def train(paths: Sequence[Path], models: Path, configs: Configs, plan: Plan = Pl
     with store.writing():
         stopwatch, version = Stopwatch(), store.next_version()
         with stopwatch.step("reading"):
-            dataset = _read(paths, plan.reading)
-            if plan.catalogues:
-                dataset = replace(dataset, catalogue=read_catalogue(plan.catalogues))
+            catalogue = read_catalogue(plan.catalogues) if plan.catalogues else None  # first: a fault costs no reading
+            dataset = replace(_read(paths, plan.reading), catalogue=catalogue)
+            if catalogue is not None:
+                check_ids(catalogue, dataset.vocabulary.track_ids)
         config = configs.for_data(dataset.listening)
         held_out = hold_out(dataset) if plan.hold_out else np.zeros(len(dataset), bool)
         with _current(store) as published, store.staging(version) as staged:
@@ -225,6 +226,7 @@ def recommend(
         ModelError: there is no published version that can be opened.
         OSError: *out* cannot be written.
     """
+    check_out(out)
     version = Store(models).current()
     return write_continuations(_read(paths, reading), version, out, k, kind)
 

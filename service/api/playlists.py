@@ -142,7 +142,7 @@ class RecommendRequest(StrictRequest):
     )
     explain: StrictBool = Field(False, description="Give the reasons of each item.")
 
-    _k_is_whole = field_validator("k", mode="before")(_whole)
+    _are_whole = field_validator("k", "max_per_artist", "vary", mode="before")(_whole)
 
     def playlist(self) -> Playlist:
         """Return the playlist as the engine takes it."""
@@ -197,6 +197,8 @@ class DiagnoseRequest(StrictRequest):
     )
     title: StrictStr = Field("", description="Its title.")
     k: StrictInt = Field(10, ge=1, description="Number of tracks that it lacks.")
+
+    _k_is_whole = field_validator("k", mode="before")(_whole)
 
     def playlist(self) -> Playlist:
         """Return the playlist as the engine takes it."""

@@ -1,14 +1,15 @@
 """`POST /recommend`, `POST /recommend/batch`, `POST /diagnose` and `GET /similar`."""
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
-from service.api.errors import describe_faults
+from service.api.errors import Refused, describe_faults
 from service.api.playlists import (
     BatchRequest,
     BatchResponse,
@@ -25,6 +26,9 @@ from service.api.requests import CONTEXT
 from service.api.routing import Answer, Engine, JSONRoute, bounded, state_of
 from service.engine import KINDS, Kind, Options, PlaylistError, Recommendation, Recommender
 from service.settings import Settings
+
+# Playlists of a batch that are continued without a break, and the items of each, on average, that a batch may ask for.
+SLICE, ITEMS_EACH = 5, 100
 
 
 def recommendation_routes(settings: Settings) -> APIRouter:
@@ -71,12 +75,15 @@ def recommendation_routes(settings: Settings) -> APIRouter:
         for place, each in enumerate(asked):
             if isinstance(each, RecommendRequest):
                 alike[each.options(settings.ranker)].append(place)
+        _check_size(alike, settings)
         answers = list(asked)
         for options, places in alike.items():
-            for place, answer in zip(
-                places, _continue(recommender, [asked[place] for place in places], options), strict=True
-            ):
-                answers[place] = _content(asked[place], answer, recommender)
+            for start in range(0, len(places), SLICE):
+                part = places[start : start + SLICE]
+                found = _continue(recommender, [asked[place] for place in part], options)
+                for place, answer in zip(part, found, strict=True):
+                    answers[place] = _content(asked[place], answer, recommender)
+                await asyncio.sleep(0)  # other connections, and the heartbeat, have their turn
         return Answer({"model": recommender.manifest.version, "answers": answers})
 
     @router.post(
@@ -113,6 +120,22 @@ def recommendation_routes(settings: Settings) -> APIRouter:
         return Answer({"model": recommender.manifest.version, "seeds": taken, kind: neighbours})
 
     return router
+
+
+def _check_size(alike: Mapping[Options, Sequence[int]], settings: Settings) -> None:
+    """
+    Check the number of items that a batch asks for.
+
+    Raises:
+        Refused: it would occupy the engine for too long.
+    """
+    most = settings.max_batch * ITEMS_EACH
+    wanted = sum(options.k * len(places) for options, places in alike.items())
+    if wanted > most:
+        raise Refused(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"a batch may ask for {most:,} items, and this one asks for {wanted:,}; lower `k`, or divide it",
+        )
 
 
 def _continue(

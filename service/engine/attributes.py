@@ -19,6 +19,7 @@ Mask = NDArray[np.bool_]
 Rows = NDArray[np.int64]
 Type = Literal["number", "boolean", "text", "texts"]
 MISSING = -1  # of a boolean, and of a text
+EXACT = 2**53  # larger numbers are shown as floats
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,10 @@ class Column:
             return [None if number == MISSING else self.words[number] for number in found]
         if self.type == "boolean":
             return [None if value == MISSING else bool(value) for value in found]
-        return [None if value != value else int(value) if value == int(value) else value for value in found]
+        return [
+            None if value != value else int(value) if abs(value) < EXACT and value == int(value) else value
+            for value in found
+        ]
 
     def known(self) -> Mask:
         """Return whether each track has a value."""
@@ -147,6 +151,13 @@ class Column:
         held = np.zeros(len(self.offsets) - 1, np.bool_)
         held[self.offsets.searchsorted(np.flatnonzero(wanted[self.values]), "right") - 1] = True
         return held
+
+
+def _shown(value: float) -> float | None:
+    """Return a number as JSON shows it: None if it is missing, and an integer if it is one exactly."""
+    if value != value:
+        return None
+    return int(value) if abs(value) < EXACT and value == int(value) else value
 
 
 def column_shapes(n_tracks: int, columns: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, ...]]:

@@ -215,9 +215,7 @@ class Catalogue:
         terms = self.term_rows(playlist.title)
         counts = [count for count, _ in (*tracks.values(), *artists.values())] + [1.0] * len(terms)
         weights = [weight for _, weight in (*tracks.values(), *artists.values())]
-        unknown = Unknown(
-            [*unknown_tracks, *more_tracks], [*unknown_artists, *more_artists], bool(playlist.title) and not terms
-        )
+        unknown = Unknown(unknown_tracks, unknown_artists, bool(playlist.title) and not terms)
         return Seeds(
             list(tracks),
             list(artists),
@@ -228,6 +226,7 @@ class Catalogue:
             _unless_all_1(weights),
             disliked_tracks,
             disliked_artists,
+            (more_tracks, more_artists),
         )
 
     def rows_of_ids(self, kind: Kind, ids: Collection[str]) -> list[int]:

@@ -122,11 +122,6 @@ class Choice:
             rows: int64, shape (n,).
             scores: float32, shape (n,). Higher ones are better.
         """
-        if not self._controls.choose:
-            best = falling(scores, self._facts.popular_ranks[rows])[: self._k - len(self.rows)]
-            self.rows += rows[best].tolist()
-            self.scores += scores[best].tolist()
-            return
         wanted = self._wanted(rows, scores)
         order = self._spread(rows, wanted) if self._controls.diversity else self._falling(rows, wanted)
         for place in order:

@@ -43,12 +43,14 @@ class Reasons:
 
     Attributes:
         solve: its score by the solve.
-        shares: the shares of the playlist in it, the largest first. They add up to it.
+        shares: the twenty largest shares of the playlist in it, the largest first.
+        rest: the sum of the others, so that all add up to it.
         because: the reasons in words, the strongest first.
     """
 
     solve: float
     shares: list[Share]
+    rest: float
     because: list[str]
 
     def fields(self) -> Fields:

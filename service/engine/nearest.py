@@ -13,6 +13,8 @@ from service.engine.exact import search_neighbours_exactly
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
+SMALL = 16  # a share of the rows so small is read whole, and the index is not asked
+
 
 def effort_of(candidates: Candidates, wanted: int) -> int:
     """Return the number of rows that the index has to look at for *wanted* of them."""
@@ -25,7 +27,7 @@ def find_nearest(
     """Return the *k* rows nearest to *query* or a few more, without *seeds* and blocked rows; all rows if fewer."""
     index = candidates.index
     wanted = min(k + len(seeds), len(index))
-    if allowed.blocked is not None and len(allowed) <= wanted * index.n_trees:
+    if allowed.blocked is not None and len(allowed) <= max(wanted * index.n_trees, len(index) // SMALL):
         rows = np.flatnonzero(~allowed.blocked)  # fewer than the index looks at
         return _without(rows[search_neighbours_exactly(query[None], vectors[rows], min(wanted, len(rows)))[0]], seeds)
     while len(rows := index.search(query, wanted, effort_of(candidates, wanted))) == wanted:

@@ -87,5 +87,6 @@ class Recommendation:
 
     @property
     def unknown(self) -> Unknown:
-        """The parts of the playlist that the catalogue does not know."""
-        return self.seeds.unknown
+        """The parts of the playlist, dislikes among them, that the catalogue does not know."""
+        of_seeds, (tracks, artists) = self.seeds.unknown, self.seeds.unknown_dislikes
+        return Unknown([*of_seeds.tracks, *tracks], [*of_seeds.artists, *artists], of_seeds.title)

@@ -29,6 +29,7 @@ Rows = NDArray[np.int64]
 Seed = tuple[str, str]  # `track`, `artist` or `title`, and an id or a word
 
 DECIMALS = 6
+MOST_SHARES = 20
 MOST_NAMED = 2  # seeds or words in one sentence
 LEAST_SHARE = 0.05  # of a score, for a sentence about the seeds or the title
 LEAST = 1e-9  # so that nothing is divided by 0
@@ -60,12 +61,12 @@ class Explained:
     @classmethod
     def of(cls, chosen: Sequence[int], lists: Sequence[tuple[Rows, Floats, Floats | None]]) -> "Explained":
         """Return the *chosen* rows with their inputs in one of *lists* of rows, scores and inputs."""
-        rows = np.array(chosen, np.int64)
         places: dict[int, Floats] = {}
-        for of_rows, _, inputs in lists:
+        for rows, _, inputs in lists:
             if inputs is not None:
-                places |= {row: inputs[place] for place, row in enumerate(of_rows.tolist()) if row in set(chosen)}
-        return cls(rows, np.array([places[row] for row in chosen]) if places else None)
+                here = np.flatnonzero(np.isin(rows, chosen))
+                places |= dict(zip(rows[here].tolist(), inputs[here], strict=True))
+        return cls(np.array(chosen, np.int64), np.array([places[row] for row in chosen]) if places else None)
 
 
 def explain(question: Question, title: str, explained: Explained, artifacts: Artifacts) -> list[Reasons]:
@@ -81,7 +82,7 @@ def explain(question: Question, title: str, explained: Explained, artifacts: Art
     shares = _Shares.of(question, title, explained.rows, artifacts)
     sentences = _Sentences(question, explained, shares, artifacts)
     return [
-        Reasons(round(float(total), DECIMALS), shares.listed(place), sentences.of(place))
+        Reasons(round(float(total), DECIMALS), *shares.listed(place), sentences.of(place))
         for place, total in enumerate(shares.of_seeds.sum(axis=0))
     ]
 
@@ -113,17 +114,21 @@ class _Shares:
         names = _names(columns, space, artifacts)
         said = [[seed] for seed in names] + _terms(columns[len(names) :] - space.first_term, title, artifacts)
         seeds = list(dict.fromkeys(chain.from_iterable(said)))
+        numbers = {seed: number for number, seed in enumerate(seeds)}
         of_seeds = np.zeros((len(seeds), len(rows)))
         for each, row in zip(said, of_columns, strict=True):
             for seed in each:
-                of_seeds[seeds.index(seed)] += row / len(each)
+                of_seeds[numbers[seed]] += row / len(each)
         return cls(seeds, of_seeds, names)
 
-    def listed(self, place: int) -> list[Share]:
-        """Return the shares in the score of the item at *place*, the largest first."""
-        shares = self.of_seeds[:, place].round(DECIMALS).tolist()
-        listed = [Share(share, **{field: key}) for (field, key), share in zip(self.seeds, shares, strict=True)]
-        return sorted(listed, key=lambda each: -each.share)
+    def listed(self, place: int) -> tuple[list[Share], float]:
+        """Return the largest shares in the score of the item at *place*, the largest first, and the sum of the rest."""
+        shares = self.of_seeds[:, place]
+        listed = np.argsort(-np.abs(shares), kind="stable")[:MOST_SHARES]
+        listed = listed[np.argsort(-shares[listed], kind="stable")].tolist()
+        found = [Share(round(float(shares[seed]), DECIMALS), **dict([self.seeds[seed]])) for seed in listed]
+        rest = float(shares.sum()) - sum(share.share for share in found)
+        return found, round(rest, DECIMALS) if len(self.seeds) > MOST_SHARES else 0.0
 
 
 def _names(columns: NDArray[np.int32], space: FeatureSpace, artifacts: Artifacts) -> dict[Seed, str]:
@@ -163,6 +168,7 @@ class _Sentences:
     def __init__(self, question: Question, explained: Explained, shares: _Shares, artifacts: Artifacts):
         self._question, self._rows, self._shares, self._artifacts = question, explained.rows, shares, artifacts
         self._strengths = _strengths(explained.inputs, artifacts)
+        self._of_title = [number for number, (field, _) in enumerate(shares.seeds) if field == "title"]
         self._neighbours, self._holders, self._shared = self._hold()
         self._items = _fields(artifacts, question.kind, explained.rows.tolist())
         self._popularity = artifacts.records[question.kind].read(explained.rows.tolist())[1]
@@ -180,7 +186,7 @@ class _Sentences:
         strengths = {name: float(of_name[place]) for name, of_name in self._strengths.items()}
         if strengths:
             shares = self._shares.of_seeds[:, place].clip(0)
-            of_title = shares[[field == "title" for field, _ in self._shares.seeds]].sum() / max(shares.sum(), LEAST)
+            of_title = shares[self._of_title].sum() / max(shares.sum(), LEAST)
             strengths["title"] += of_title * strengths["seeds"]
             strengths["seeds"] *= 1 - of_title
         return strengths
@@ -221,8 +227,8 @@ class _Sentences:
 
     def _strongest(self, place: int, fields: Sequence[str]) -> list[Seed]:
         shares = self._shares.of_seeds[:, place]
-        least = LEAST_SHARE * shares[shares > 0].sum()
-        order = [int(seed) for seed in np.argsort(-shares) if shares[seed] >= least]
+        large = np.flatnonzero(shares >= LEAST_SHARE * shares[shares > 0].sum())
+        order = large[np.argsort(-shares[large], kind="stable")].tolist() if shares.any() else []
         return [self._shares.seeds[seed] for seed in order if self._shares.seeds[seed][0] in fields][:MOST_NAMED]
 
     def _hold(self) -> tuple[int, list[int], list[int]]:

@@ -18,7 +18,7 @@ from service.engine.exact import search_exactly, unit
 from service.engine.features import Features
 from service.engine.filters import NO_FILTERS, Filters, Where
 from service.engine.foldin import fold_in
-from service.engine.items import KINDS, Fields, Item, Items, Kind, ScoredItem, counted_items, scored_items
+from service.engine.items import Fields, Item, Items, Kind, ScoredItem, counted_items, scored_items
 from service.engine.manifest import Manifest
 from service.engine.nearest import check_known, effort_of, find_nearest
 from service.engine.order import falling
@@ -28,6 +28,7 @@ from service.engine.ranker import Ranker
 from service.engine.reasons import Explained, explain
 from service.engine.seeds import Playlist, Seeds, Unknown
 from service.engine.stages import Stages
+from service.engine.warming import warm
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -38,10 +39,6 @@ Scored = tuple[Rows, Floats, Floats | None]
 SCORE_DECIMALS = 6
 
 SHORTLIST = POOLED  # items that controls choose among
-
-# `warm` asks about this many items of each kind, spread from the most popular to the least, and for this many answers;
-# and about a title alone.
-WARM_SEEDS, WARM_K, WARM_TITLE = 8, 500, "music"
 
 
 class Recommender:
@@ -122,15 +119,7 @@ class Recommender:
 
     def warm(self) -> None:
         """Answer some questions of each kind, so that the first caller does not wait for files that are read once."""
-        asked = {kind: self._spread(kind) for kind in KINDS}
-        known: list[dict[str, Any]] = [{kind: [item.id], "title": item.name} for kind in KINDS for item in asked[kind]]
-        playlists = [Playlist(**each) for each in known]
-        for kind in KINDS:
-            for playlist in [Playlist(), Playlist(title=WARM_TITLE), *playlists]:
-                self.recommend([playlist], Options(WARM_K, kind))
-            for item in asked[kind]:
-                self.similar(kind, [item.id], WARM_K)
-                self.search(kind, item.name, WARM_K)
+        warm(self)
 
     def recommend(self, playlists: Sequence[Playlist], options: Options) -> list[Recommendation]:
         """
@@ -149,7 +138,9 @@ class Recommender:
         depth = max(options.k, SHORTLIST) if options.controls.choose else options.k
         for strategy in STRATEGIES:
             places = [place for place, question in enumerate(questions) if question.strategy == strategy]
-            scored = self._score(strategy, [questions[place] for place in places], depth)
+            # The ranker's pool has more than the k items in any case, and it must not depend on controls.
+            wanted = options.k if strategy == "ranked" else depth
+            scored = self._score(strategy, [questions[place] for place in places], wanted)
             lists |= zip(places, scored, strict=True)
         return [
             self._answer(question, lists[place], playlists[place].title, options)
@@ -179,7 +170,9 @@ class Recommender:
 
     def search(self, kind: Kind, text: str, k: int, where: Where | None = None) -> Items[Item]:
         """Return the *k* most popular matches of *text*, as in `Catalogue.search`, that pass the filter *where*."""
-        return self.items(kind, self._filtered(kind, where).first(self.artifacts.catalogue.search(kind, text), k))
+        allowed = self._filtered(kind, where)
+        found = allowed.first(self.artifacts.catalogue.search(kind, text), k) if len(allowed) else []
+        return self.items(kind, found)
 
     def diagnose(self, playlist: Playlist) -> Diagnosis:
         """Return the diagnosis of *playlist*, as `Doctor.diagnose` describes it."""
@@ -298,7 +291,7 @@ class Recommender:
 
     def _filtered(self, kind: Kind, where: Where | None) -> Allowed:
         """Return the items that are not blocked and pass the filter *where*."""
-        allowed = self._allowed[kind]
+        allowed, _ = self._allowed[kind], self.artifacts
         return allowed if where is None else allowed.but(~self._filters.mask(kind, where))
 
     def _solve(self, question: Question) -> Floats:
@@ -339,24 +332,37 @@ class Recommender:
         return rows.astype(np.int64), np.array(popularity, np.float32), None
 
     def _answer(self, question: Question, scored: Scored, title: str, options: Options) -> Recommendation:
-        """Choose an answer among the *scored* items of a question and, if they are too few, among further ones."""
-        choice = Choice(options.controls, Facts.of(self.artifacts, question.kind), options.k, question.seeds.tracks)
-        choice.take(*scored[:2])
-        lists, rest = [scored], question
-        while options.controls.choose and not choice.is_full and len(lists[-1][0]):
-            rest = rest.but(lists[-1][0], tracks_of(choice.exhausted_artists, self.artifacts.space))
-            lists += self._score(rest.strategy, [rest], SHORTLIST)
-            choice.take(*lists[-1][:2])
-        more: list[dict[str, Any]] = [{} for _ in choice.rows]
+        lists = [scored]
+        if options.controls.choose:
+            rows, scores = self._choose(question, lists, options)
+        else:
+            candidates = self.artifacts.candidates[question.kind]
+            best = falling(scored[1], candidates.popular_ranks[scored[0]])[: options.k]
+            rows, scores = scored[0][best].tolist(), scored[1][best].tolist()
+        more: list[dict[str, Any]] = [{} for _ in rows]
         if options.explain:
-            reasons = explain(question, title, Explained.of(choice.rows, lists), self.artifacts)
+            reasons = explain(question, title, Explained.of(rows, lists), self.artifacts)
             more = [{"reasons": each.fields()} for each in reasons]
         if options.fields:
-            shown = self._filters.show(question.kind, choice.rows, options.fields)
+            shown = self._filters.show(question.kind, rows, options.fields)
             more = [{**fields, "attributes": each} for fields, each in zip(more, shown, strict=True)]
-        scores = None if question.strategy == "popular" else choice.scores
-        found = self._scored(question.kind, choice.rows, scores, more if options.explain or options.fields else None)
+        given = None if question.strategy == "popular" else scores
+        found = self._scored(question.kind, rows, given, more if options.explain or options.fields else None)
         return Recommendation(question.kind, question.strategy, question.seeds, found)
+
+    def _choose(self, question: Question, lists: list[Scored], options: Options) -> tuple[list[int], list[float]]:
+        """Choose rows, and their scores, among those in *lists*; if they are too few, further ones are added there."""
+        choice = Choice(options.controls, Facts.of(self.artifacts, question.kind), options.k, question.seeds.tracks)
+        choice.take(*lists[0][:2])
+        while not choice.is_full and len(lists[-1][0]):
+            question = question.but(lists[-1][0], tracks_of(choice.exhausted_artists, self.artifacts.space))
+            ((rows, scores, inputs),) = self._score(question.strategy, [question], SHORTLIST)
+            if question.strategy == "ranked" and len(rows) and choice.scores:
+                # The inputs of the ranker are relative to the list, so the scores of two lists are not.
+                scores = scores - max(scores.max() - np.float32(min(choice.scores)), np.float32(0))
+            lists.append((rows, scores, inputs))
+            choice.take(rows, scores)
+        return choice.rows, choice.scores
 
     def _pool(self, question: Question, k: int) -> Pool:
         x, blocked = self._solve(question), question.allowed.blocked
@@ -388,8 +394,3 @@ class Recommender:
         records, popularity = self.artifacts.records[kind].read(rows)
         rounded = popularity if scores is None else np.array(scores, np.float64).round(SCORE_DECIMALS).tolist()
         return scored_items(kind, records, rounded, more)
-
-    def _spread(self, kind: Kind) -> Items[Item]:
-        """Return a few items of *kind*, from the most popular to the least."""
-        popular = self._allowed[kind].ranked
-        return self.items(kind, popular[:: max(len(popular) // WARM_SEEDS, 1)][:WARM_SEEDS].tolist())

@@ -75,6 +75,7 @@ class Seeds:
         title: its title, normalised.
         weights: the weights of tracks and artists, in this order; None if each is 1.
         disliked_tracks, disliked_artists: rows of the known dislikes.
+        unknown_dislikes: the tracks and the artists that are disliked and not known.
     """
 
     tracks: list[int]
@@ -86,3 +87,4 @@ class Seeds:
     weights: list[float] | None = None
     disliked_tracks: Sequence[int] = ()
     disliked_artists: Sequence[int] = ()
+    unknown_dislikes: tuple[Sequence[str], Sequence[str]] = ((), ())

@@ -77,15 +77,17 @@ LETTER_SYMBOL = re.compile(r"\$(?=[^\W\d])|(?<=[^\W\d])\$|(?<=[^\W\d])[!@](?=[^\
 UNSPACED_LETTER = re.compile(f"[{UNSPACED}]")
 
 
-# What a name says of a recording beside the song, folded: in brackets, or after a dash, or the guests.
+# What a name says of a recording beside the song, folded: in brackets, after the last dash, or the guests.
 VERSIONS = (
-    "acoustic|anniversary|bonus|clean|cover|deluxe|demo|edit|edition|explicit|extended|feat|featuring|from|ft|"
+    "acoustic|anniversary|bonus|clean|cover|deluxe|demo|edit|edition|explicit|extended|feat|featuring|ft|"
     "instrumental|karaoke|live|mix|mono|original|radio|re-?master|re-?mastered|re-?recorded|recording|remix|session|"
-    "single|soundtrack|stereo|take|unplugged|version|with"
+    "single|soundtrack|stereo|unplugged|version"
 )
 OF_RECORDING = re.compile(
-    rf"[(\[][^()\[\]]*\b(?:{VERSIONS})\b[^()\[\]]*[)\]]|\s-\s.*\b(?:{VERSIONS})\b.*$|\s(?:feat|ft)\.?\s.*$"
+    rf"[(\[][^()\[\]]*\b(?:{VERSIONS})\b[^()\[\]]*[)\]]"
+    rf"|\s-\s(?=[^()\[\]]*\b(?:{VERSIONS})\b)(?:(?!\s-\s).)*$|\s(?:feat|ft)\.?\s.*$"
 )
+LONGEST_NAME = 300  # characters of a name that tell its song
 
 
 class _Clear(dict[int, Any]):
@@ -136,7 +138,7 @@ def normalize_title(title: str) -> str:
 
 def song_name(name: str) -> str:
     """Return the normal form of the song that a track *name* is a recording of: `Help! - Live` is `help`."""
-    folded = fold(name)
+    folded = fold(name[:LONGEST_NAME])
     return _plain(_words(OF_RECORDING.sub("", folded).strip() or folded))
 
 

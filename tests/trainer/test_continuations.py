@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from service.engine import Options, Playlist, Plays, Recommender, Store
+from service.engine import Manifest, Options, Playlist, Plays, Recommender, Store
 from trainer import continuations
 from trainer.cli import main
 from trainer.continuations import PART, Job, playlists_of, write_continuations
@@ -83,16 +83,34 @@ def test_a_run_goes_on_after_the_parts_of_an_interrupted_one(
             write_continuations(dataset, version, out, 5, None)
     assert not out.exists()
     first = tmp_path / ".found.parquet.parts" / "000000.parquet"
-    before = first.stat().st_mtime_ns
+    pl.read_parquet(first).with_columns(strategy=pl.lit("kept")).write_parquet(first)
 
     assert write_continuations(dataset, version, out, 5, None) == len(dataset)
 
     assert "goes on after 1 of 2 parts" in capsys.readouterr().err
-    assert len(pl.read_parquet(out)) == len(dataset)
-    assert before
-    whole = tmp_path / "whole.parquet"
+    found, whole = pl.read_parquet(out), tmp_path / "whole.parquet"
+    assert (found["strategy"] == "kept").sum() == PART  # not made again
     write_continuations(dataset, version, whole, 5, None)
-    assert pl.read_parquet(out).equals(pl.read_parquet(whole))
+    assert found.drop("strategy").equals(pl.read_parquet(whole).drop("strategy"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1"])
+def test_a_part_that_is_damaged_is_made_again(small_models: Path, dataset: Dataset, tmp_path: Path, damage: bytes):
+    version, out, parts = Store(small_models).current(), tmp_path / "found.parquet", tmp_path / ".found.parquet.parts"
+    job = Job(str(version), str(parts), 5, "tracks")
+    parts.mkdir()
+    key = {**continuations._key(job, Manifest.read(version)), "data": dataset.fingerprint}
+    (parts / "job.json").write_text(json.dumps(key))
+    (parts / "000001.parquet").write_bytes(damage)
+
+    assert write_continuations(dataset, version, out, 5, None) == len(pl.read_parquet(out))
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path):
+    with pytest.raises(OSError, match="No space left") as error, continuations.writing(tmp_path / "x"):
+        raise pl.exceptions.ComputeError("No space left on device (os error 28)")
+
+    assert error.value.filename == str(tmp_path / "x")
 
 
 def test_parts_of_other_options_are_not_taken(small_models: Path, dataset: Dataset, tmp_path: Path):

@@ -77,7 +77,7 @@ def test_reasons_are_in_each_item(open_service: Service, recommender: Recommende
     answer = recommend(open_service, tracks=tracks, title="Jazz", k=3, explain=True)
 
     for track in answer["tracks"]:
-        assert set(track["reasons"]) == {"solve", "shares", "because"}
+        assert set(track["reasons"]) == {"solve", "shares", "rest", "because"}
         assert all(text for text in track["reasons"]["because"])
         assert {name for share in track["reasons"]["shares"] for name in share} == {"share", "track", "artist", "title"}
         assert all(len(share) == 2 for share in track["reasons"]["shares"])
@@ -139,6 +139,16 @@ def test_the_fault_of_a_playlist_costs_the_others_nothing(open_service: Service)
     assert [answers[place]["error"]["status"] for place in (1, 2, 3)] == [422] * 3
     assert answers[1]["error"]["errors"] == [{"field": "k", "reason": "Input should be greater than or equal to 1"}]
     assert "no attribute 'colour'" in answers[3]["error"]["detail"]
+
+
+def test_a_batch_asks_for_so_many_items_in_all(open_service: Service):
+    many = {"playlists": [{"k": 500}] * 21}
+
+    response = open_service.client.post("/recommend/batch", json=many)
+
+    assert response.status_code == 422
+    assert "may ask for 10,000 items, and this one asks for 10,500" in response.json()["detail"]
+    assert open_service.client.post("/recommend/batch", json={"playlists": [{"k": 500}] * 7}).status_code == 200
 
 
 def test_a_batch_of_playlists_that_all_have_faults_is_answered(open_service: Service):

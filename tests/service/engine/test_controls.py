@@ -1,11 +1,10 @@
 """Controls choose among the items that may be recommended, and never fewer than there are."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,7 +13,9 @@ from service.engine import Controls, Options, Playlist, Recommendation, Recommen
 from service.engine.controls import Choice, Facts
 from service.engine.exact import RankingVectors
 from service.engine.records import MappedRecords
+from service.engine.text import song_name
 
+GOLDEN = Path(__file__).parents[2] / "golden"
 ROOT = np.sqrt(np.float32(0.5))
 # Rows 0 and 1 point the same way, 2 away from them, and 3 between.
 VECTORS = np.array([[1, 0], [1, 0], [0, 1], [ROOT, ROOT]], np.float32)
@@ -41,7 +42,7 @@ def chosen(controls: Controls, k: int = 4, facts: Facts | None = None, seeds: Se
 
 
 def test_without_controls_the_highest_scores_are_chosen():
-    choice = Choice(Controls(), facts_of(), 3, [])
+    choice = Choice(Controls(max_per_artist=9), facts_of(), 3, [])
 
     choice.take(np.array([3, 0, 2, 1]), SCORES[[3, 0, 2, 1]])
 
@@ -197,10 +198,6 @@ CONTROLS = st.builds(
 )
 
 
-def song_of(name: str) -> str:
-    return name.casefold()  # the names of the planted world say nothing of recordings
-
-
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.data(),
@@ -244,7 +241,15 @@ def test_any_mixture_gives_all_that_pass_up_to_k_and_no_others(
     found = [track.id for track in answer.found]
     assert len(found) == len(set(found))
     assert set(found) <= {track.id for track in passing}
-    if not controls.distinct:
+    songs = {(track.artist.id if track.artist else "", song_name(track.name)) for track in passing}
+    if controls.distinct:
+        held = {(track.artist.id if track.artist else "", song_name(track.name)) for track in seeds}
+        chosen = [(track.artist.id if track.artist else "", song_name(track.name)) for track in answer.found]
+        assert len(chosen) == len(set(chosen))
+        assert not set(chosen) & held
+        if controls.max_per_artist is None:
+            assert len(found) == min(k, len(songs - held))
+    else:
         most = controls.max_per_artist or 10**6
         counts = Counter(track.artist.id if track.artist else track.id for track in passing)
         assert len(found) == min(k, sum(min(most, n) for n in counts.values()))
@@ -260,12 +265,40 @@ def test_an_answer_with_controls_alone_is_the_answer_in_a_batch(recommender: Rec
     assert together == [recommender.recommend([playlist], options)[0] for playlist in playlists]
 
 
-def test_a_song_is_known_by_artist_and_name_in_any_format(write_world: Callable[..., Path]):
-    opened = Recommender.open(write_world(60, 9))
-    names = [orjson.loads(b"{%b}" % opened.artifacts.records["tracks"].read([row])[0][0])["name"] for row in (0, 1)]
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_versions_of_older_formats_have_controls_too(number: int):
+    opened = Recommender.open(GOLDEN / f"v{number}" / "model")
+    controls = Controls(max_per_artist=1, distinct=True, discover=True, popularity=0.5, diversity=0.5, vary=1)
 
-    (answer,) = opened.recommend([Playlist(title="jazz")], Options(60, controls=Controls(distinct=True)))
+    (answer,) = opened.recommend([Playlist(title="jazz")], Options(20, controls=controls))
 
-    assert len(set(names)) == 2
-    assert len(answer.found) == 60
+    assert len(artists_of(answer)) == len(set(artists_of(answer))) == len(answer.found) > 0
     opened.close()
+
+
+def test_controls_that_change_nothing_leave_the_answer(recommender: Recommender):
+    tracks = recommender.popular("tracks", 4000).ids
+    for playlist in (Playlist(tracks[-3:]), Playlist(tracks[:5], title="jazz"), Playlist(title="metal"), Playlist()):
+        for rank in (True, False):
+            (plain,) = recommender.recommend([playlist], Options(50, rank=rank))
+            (same,) = recommender.recommend([playlist], Options(50, rank=rank, controls=Controls(max_per_artist=10**6)))
+            assert same.found == plain.found
+
+
+def test_scores_fall_although_an_artist_may_have_one_track(recommender: Recommender):
+    (answer,) = recommender.recommend([Playlist(title="jazz")], Options(400, controls=Controls(max_per_artist=1)))
+
+    scores = [track.score for track in answer.found]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_unknown_dislikes_change_nothing(recommender: Recommender):
+    tracks = recommender.popular("tracks", 5).ids
+    strangers = [f"?{number}" for number in range(200)]
+
+    plain, answer = recommender.recommend(
+        [Playlist(tracks), Playlist(tracks, disliked_tracks=strangers, disliked_artists=strangers)], Options(30)
+    )
+
+    assert answer.found == plain.found
+    assert (answer.unknown.tracks, answer.unknown.artists) == (strangers, strangers)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine import BadFilter, Column, Options, Playlist, Recommender, Words, fold
+from service.engine import BadFilter, Column, ModelClosed, Options, Playlist, Recommender, Words, fold
 from service.engine.attributes import column_shapes
 from service.engine.filters import MOST_CACHED, MOST_VALUES, Filters
 
@@ -125,7 +125,14 @@ def test_a_filter_knows_artists_and_playlists_without_a_catalogue(write_world: C
         ({"year": {"any": []}}, "takes a list of 1 to"),
         ({"year": {"any": 1995}}, "takes a list of 1 to"),
         ({"genres": {"any": "jazz"}}, "takes a list of 1 to"),
-        ({"genres": {"all": ["x"] * (MOST_VALUES + 1)}}, "takes a list of 1 to 1,000 values"),
+        ({"genres": {"any": ["x"] * (MOST_VALUES + 1)}}, "takes a list of 1 to 1,000 values"),
+        ({"genres": {"all": ["x"] * 21}}, "takes a list of 1 to 20 values"),
+        ({"year": {"lt": 10**400}}, "takes a number, and '1000"),
+        ({"year": float("nan")}, "takes a number, and 'nan' came"),
+        ({"year": {"lt": float("inf")}}, "takes a number, and 'inf' came"),
+        ({"year": {"any": {1, 2}}}, "a filter is a JSON object"),
+        ({"genres": {"any": ["x" * 1000] * 200}}, "may have 100,000 characters"),
+        ({"year": {"x" * 1000: 1}}, "no condition 'x{100}'"),
         ({"genres": {"any": [1]}}, "'any' on 'genres' takes a text, and '1' came"),
         ({"explicit": "false"}, "takes true or false, and 'false' came"),
         ({"explicit": {"gt": False}}, "type boolean, which has no condition 'gt'"),
@@ -142,6 +149,24 @@ def test_a_filter_that_is_none_is_refused_with_what_was_expected(opened: Recomme
     ):
         with pytest.raises(BadFilter, match=reason):
             ask()
+
+
+def test_a_number_that_no_attribute_reaches_passes_nothing(opened: Recommender):
+    assert passing(opened, {"year": {"gte": 10**30}}) == set()
+
+
+def test_a_filter_that_was_refused_is_refused_again(opened: Recommender):
+    for where in ({"year": float("nan")}, {"year": None}, {"year": float("nan")}):
+        with pytest.raises(BadFilter):
+            opened.recommend([Playlist(where=where)], Options(3))
+
+
+def test_a_closed_version_is_named_as_closed(write_world: Callable[..., Path]):
+    closed = Recommender.open(write_world(10, 2))
+    closed.close()
+
+    with pytest.raises(ModelClosed):
+        closed.search("tracks", "song", 3, {"playlists": 1})
 
 
 def test_artists_are_not_filtered(opened: Recommender):

@@ -1,14 +1,14 @@
 """Catalogues of every kind become four types of columns by usual names, or a clear refusal."""
 
 import gzip
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from trainer.errors import BadInput
-from trainer.sources.catalogue import read_catalogue
+from trainer.sources.catalogue import check_ids, read_catalogue
 
 CSV = (
     "Track URI,Track Name,Artist,Album Name,ISRC,Release Date,Duration (ms),Explicit,Genres,Danceability,Rank,Mood\n"
@@ -140,10 +140,62 @@ def test_of_rows_with_one_id_the_first_counts_and_files_complete_each_other(
     rows = rows_of(first, second)
 
     assert rows == [
-        {"id": "a", "year": 2001.0, "tags": ["x", "y"], "bpm": None},
+        {"id": "a", "year": 2001.0, "tags": ["x", "y"], "bpm": 1.0},
         {"id": "b", "year": None, "tags": ["w"], "bpm": 90.0},
     ]
-    assert "2 rows repeat an earlier id" in capsys.readouterr().err
+    assert "4 rows tell of 2 tracks" in capsys.readouterr().err
+
+
+def test_years_are_decided_one_by_one(tmp_path: Path):
+    years = [2001, 20155, 20151016, 1425168000, 0, -5, 1e300, 2002.9]
+    path = tmp_path / "years.parquet"
+    pl.DataFrame({"id": list("abcdefgh"), "year": [float(year) for year in years]}).write_parquet(path)
+
+    assert [row["year"] for row in rows_of(path)] == [2001, 1970, 2015, 2015, None, None, None, 2002]
+
+
+def test_lists_have_neither_empty_nor_missing_texts_and_vectors_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = tmp_path / "lists.parquet"
+    table = {"id": ["a", "b"], "genres": [["rock", None, " "], [None]], "vector": [[0.1, 0.2], [0.3, 0.4]]}
+    pl.DataFrame(table | {"deep": [[["x"]], [["y"]]], "took": [timedelta(seconds=90), None]}).write_parquet(path)
+
+    assert rows_of(path) == [
+        {"id": "a", "genres": ["rock"], "took": 90.0},
+        {"id": "b", "genres": None, "took": None},
+    ]
+    said = capsys.readouterr().err
+    assert "the column 'vector' is left out: List(Float64)" in said
+    assert "the column 'deep' is left out" in said
+
+
+def test_ids_are_those_of_the_column_that_says_the_most(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = write(tmp_path / "c.csv", "id,track_uri,playlists,genre,artist_genres\n1,t:1,9,x,y\n")
+
+    assert rows_of(path) == [{"id": "t:1", "genres": ["x"]}]
+    said = capsys.readouterr().err
+    assert "the ids are those of the column 'track_uri'" in said
+    assert "'playlists' is left out: there is another 'playlists'" in said
+    assert "'artist_genres' is left out: there is another 'genres'" in said
+
+
+def test_whole_numbers_are_ids_in_any_type_and_others_are_refused(tmp_path: Path):
+    path = tmp_path / "ids.parquet"
+    pl.DataFrame({"id": [1.0, 2.0], "year": [2000, 2001]}).write_parquet(path)
+    assert [row["id"] for row in rows_of(path)] == ["1", "2"]
+    pl.DataFrame({"id": [["a"], ["b"]]}).write_parquet(path)
+    with pytest.raises(BadInput, match=r"column 'id' of .*ids\.parquet: List\(String\) is no id"):
+        read_catalogue([path])
+
+
+def test_a_catalogue_that_knows_no_track_is_refused_with_an_id_of_each():
+    catalogue = pl.DataFrame({"id": ["17"], "year": [2000.0]})
+
+    check_ids(catalogue, ["17", "spotify:track:x"])
+    check_ids(catalogue, [])
+    with pytest.raises(BadInput, match="its ids are like '17', and theirs like 'spotify:track:x'"):
+        check_ids(catalogue, ["spotify:track:x"])
 
 
 @pytest.mark.parametrize(
