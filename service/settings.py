@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     keep_alive_s: float = Field(15.0, gt=0, description="Seconds that a connection may be idle between requests.")
     max_tracks: int = Field(1000, ge=1, description="Maximum tracks in a request.")
     max_artists: int = Field(1000, ge=1, description="Maximum artists in a request.")
-    max_exclude: int = Field(10_000, ge=1, description="Maximum exclusions in a request.")
+    max_exclude: int = Field(10_000, ge=1, description="Maximum exclusions, or items of `among`, in a request.")
     max_title: int = Field(1000, ge=1, description="Maximum characters of a title, or of a search.")
     max_batch: int = Field(100, ge=1, description="Maximum playlists in a batch.")
     max_k: int = Field(500, ge=1, description="Maximum number of items in an answer.")
