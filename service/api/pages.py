@@ -1,5 +1,6 @@
 """The pages: `/`, where a person continues a playlist, and the documentation. They load files of this service alone."""
 
+import mimetypes
 import re
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'{scripts}; style-src 'self'{styles}; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; {more}"
 )
+mimetypes.add_type("text/javascript", ".js")  # whatever the system's table says, which an image may lack
 # The names on `/` are foreign text: a browser with trusted types refuses to read any as markup.
 PLAYLIST_POLICY = POLICY.format(scripts="", styles="", more="require-trusted-types-for 'script'")
 

@@ -209,7 +209,7 @@ class BatchRequest(StrictRequest):
     """Playlists to continue, each as `POST /recommend` takes it."""
 
     # Validated one by one, so that the fault of one does not cost the others their answers.
-    playlists: list[Any] = Field(description="The playlists.", json_schema_extra={"items": {"type": "object"}})
+    playlists: list[Any] = Field(description="The playlists.")
 
 
 class SimilarQuery(StrictRequest):

@@ -19,7 +19,7 @@ Ints = NDArray[np.int32]
 Rows = NDArray[np.int64]
 
 # In deviations of the scores of a shortlist: the weight of popularity, of likeness, and of chance.
-POPULARITY, LIKENESS, CHANCE = 1.0, 5.0, 0.3
+POPULARITY, LIKENESS, CHANCE = 1.0, 2.0, 0.3
 
 
 @dataclass(frozen=True)

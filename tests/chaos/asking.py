@@ -42,7 +42,9 @@ class Ask:
         playlist = Playlist(body.get("tracks", []), artists, body.get("title", ""), body.get("exclude", []))
         (answer,) = recommender.recommend([playlist], Options(body.get("k", 100), body.get("kind")))
         seeds = {kind: recommender.items(kind, getattr(answer.seeds, kind)) for kind in KINDS}
-        return {"strategy": answer.strategy, "seeds": seeds, "unknown": answer.unknown, answer.kind: answer.found}
+        short = {"short": True} if len(answer.found) < body.get("k", 100) else {}
+        content = {"strategy": answer.strategy, "seeds": seeds, "unknown": answer.unknown}
+        return {**content, **short, answer.kind: answer.found}
 
     def _find(self, recommender: Recommender) -> dict[str, Any]:
         kind: Kind = "tracks" if "track" in self.parameters else "artists"
