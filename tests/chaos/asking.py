@@ -34,7 +34,7 @@ class Ask:
     def answer(self, recommender: Recommender) -> Any:
         """Return the answer of *recommender*, without its version."""
         found = self._recommend(recommender) if self.body is not None else self._find(recommender)
-        return orjson.loads(orjson.dumps(found, default=list))  # items become objects, and these JSON
+        return orjson.loads(orjson.dumps(found, default=lambda items: orjson.Fragment(items.json)))
 
     def _recommend(self, recommender: Recommender) -> dict[str, Any]:
         body = dict(self.body or {})
