@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from service.engine import Kind, Manifest, Options, Playlist, Plays, Ragged, Recommender, installed_encoder
 from trainer.dataset import Dataset
 from trainer.errors import BadInput
-from trainer.output import each_in_turn
+from trainer.output import check_new, each_in_turn, written_whole
 from trainer.progress import progress, say
 
 PART = 1000  # playlists that are continued, written and, after an interruption, kept together
@@ -73,15 +73,10 @@ class Job:
 
 
 def check_out(out: Path) -> None:
-    """
-    Raise BadInput if *out* exists or has no suffix of a format.
-
-    It is worth knowing before hours of work.
-    """
+    """Raise BadInput if *out* exists or has no suffix of a format; better before hours of work than after them."""
     if out.suffix.lower() not in SUFFIXES:
         raise BadInput(f"cannot write {out}: expected a name that ends in {' or '.join(SUFFIXES)}.")
-    if out.exists():
-        raise BadInput(f"cannot write {out}: it exists already. Remove it or choose another path.")
+    check_new(out)
 
 
 def write_continuations(dataset: Dataset, version: Path, out: Path, k: int, kind: Kind | None) -> int:
@@ -182,12 +177,9 @@ def _begin(parts: Path, key: dict[str, object]) -> None:
 
 
 def _join(parts: Sequence[Path], out: Path) -> None:
-    partial = out.with_name(f".{out.name}.partial")
     rows = pl.scan_parquet(list(parts)) if parts else pl.LazyFrame(schema=SCHEMA)
-    with writing(out):
+    with written_whole(out) as partial, writing(out):
         rows.sink_parquet(partial) if out.suffix.lower() == ".parquet" else rows.sink_ndjson(partial)
-    check_out(out)
-    partial.rename(out)
 
 
 @contextmanager

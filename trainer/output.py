@@ -29,16 +29,22 @@ def written_whole(out: Path) -> Iterator[Path]:
     Raises:
         BadInput: *out* exists already.
     """
-    if out.exists():
-        raise BadInput(f"cannot write {out}: it exists already. Remove it or choose another path.")
+    check_new(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
     _remove(partial)
     try:
         yield partial
+        check_new(out)  # it may have been made meanwhile
         partial.rename(out)
     finally:
         _remove(partial)
+
+
+def check_new(out: Path) -> None:
+    """Raise BadInput if *out* exists already."""
+    if out.exists():
+        raise BadInput(f"cannot write {out}: it exists already. Remove it or choose another path.")
 
 
 def each_in_turn(make: Callable[[Given], T], given: Iterable[Given], n: int, few: int = FEW) -> Iterator[T]:

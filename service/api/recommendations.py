@@ -24,7 +24,7 @@ from service.api.playlists import (
 from service.api.problems import DENIED, INVALID, REFUSED, UNREADABLE, responses
 from service.api.requests import CONTEXT
 from service.api.routing import Answer, Engine, JSONRoute, bounded, state_of
-from service.engine import KINDS, Kind, Options, PlaylistError, Recommendation, Recommender
+from service.engine import KINDS, Diagnosis, Kind, Options, PlaylistError, Recommendation, Recommender
 from service.settings import Settings
 
 # Playlists of a batch that are continued without a break, and the items of each, on average, that a batch may ask for.
@@ -71,20 +71,9 @@ def recommendation_routes(settings: Settings) -> APIRouter:
     async def recommend_batch(body: batch_schema, recommender: Engine) -> Response:
         """Continue several playlists. A playlist with a fault has an `error` in place of an answer."""
         asked = [_validated(request_schema, playlist) for playlist in body.playlists]
-        alike: defaultdict[Options, list[int]] = defaultdict(list)
-        for place, each in enumerate(asked):
-            if isinstance(each, RecommendRequest):
-                alike[each.options(settings.ranker)].append(place)
-        _check_size(alike, settings)
-        answers = list(asked)
-        for options, places in alike.items():
-            for start in range(0, len(places), SLICE):
-                part = places[start : start + SLICE]
-                found = _continue(recommender, [asked[place] for place in part], options)
-                for place, answer in zip(part, found, strict=True):
-                    answers[place] = _content(asked[place], answer, recommender)
-                await asyncio.sleep(0)  # other connections, and the heartbeat, have their turn
-        return Answer({"model": recommender.manifest.version, "answers": answers})
+        return Answer(
+            {"model": recommender.manifest.version, "answers": await _continue_each(asked, recommender, settings)}
+        )
 
     @router.post(
         "/diagnose",
@@ -96,13 +85,8 @@ def recommendation_routes(settings: Settings) -> APIRouter:
         playlist = body.playlist()
         found = recommender.diagnose(playlist)
         (answer,) = recommender.recommend([playlist], Options(body.k, "tracks", settings.ranker))
-        known = zip(recommender.items("tracks", found.rows), found.fits, strict=True)
-        tracks = [
-            {"id": track.id, "name": track.name, "artist": track.artist, "fit": fit, "odd": fit is not None and fit.low}
-            for track, fit in known
-        ]
         content = {"model": recommender.manifest.version, "unknown": answer.unknown, "focus": found.focus}
-        return Answer({**content, "tracks": tracks, "lacks": answer.found})
+        return Answer({**content, "tracks": _diagnosed(found, recommender), "lacks": answer.found})
 
     @router.get(
         "/similar",
@@ -120,6 +104,32 @@ def recommendation_routes(settings: Settings) -> APIRouter:
         return Answer({"model": recommender.manifest.version, "seeds": taken, kind: neighbours})
 
     return router
+
+
+async def _continue_each(asked: Sequence[Any], recommender: Recommender, settings: Settings) -> list[Any]:
+    """Return an answer for each request in *asked*; what is none is its own answer."""
+    alike: defaultdict[Options, list[int]] = defaultdict(list)
+    for place, each in enumerate(asked):
+        if isinstance(each, RecommendRequest):
+            alike[each.options(settings.ranker)].append(place)
+    _check_size(alike, settings)
+    answers = list(asked)
+    for options, places in alike.items():
+        for start in range(0, len(places), SLICE):
+            part = places[start : start + SLICE]
+            found = _continue(recommender, [asked[place] for place in part], options)
+            for place, answer in zip(part, found, strict=True):
+                answers[place] = _content(asked[place], answer, recommender)
+            await asyncio.sleep(0)  # other connections, and the heartbeat, have their turn
+    return answers
+
+
+def _diagnosed(found: Diagnosis, recommender: Recommender) -> list[dict[str, Any]]:
+    known = zip(recommender.items("tracks", found.rows), found.fits, strict=True)
+    return [
+        {"id": track.id, "name": track.name, "artist": track.artist, "fit": fit, "odd": fit is not None and fit.low}
+        for track, fit in known
+    ]
 
 
 def _check_size(alike: Mapping[Options, Sequence[int]], settings: Settings) -> None:

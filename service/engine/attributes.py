@@ -5,6 +5,7 @@ A column is memory-mapped. Texts are numbers of words in a list that is sorted b
 finds a word in any spelling without reading all of them.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
@@ -51,14 +52,7 @@ class Words:
     def find(self, text: str) -> range:
         """Return the numbers of the words that fold as *text* does."""
         folded = fold(text)
-        return range(self._first(lambda word: word >= folded), self._first(lambda word: word > folded))
-
-    def _first(self, reaches: Any) -> int:
-        low, high = 0, len(self)
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if reaches(fold(self[middle])) else (middle + 1, high)
-        return low
+        return range(bisect_left(self, folded, key=fold), bisect_right(self, folded, key=fold))
 
 
 @dataclass(frozen=True)
@@ -128,10 +122,7 @@ class Column:
             return [None if number == MISSING else self.words[number] for number in found]
         if self.type == "boolean":
             return [None if value == MISSING else bool(value) for value in found]
-        return [
-            None if value != value else int(value) if abs(value) < EXACT and value == int(value) else value
-            for value in found
-        ]
+        return list(map(_shown, found))
 
     def known(self) -> Mask:
         """Return whether each track has a value."""
@@ -153,13 +144,6 @@ class Column:
         return held
 
 
-def _shown(value: float) -> float | None:
-    """Return a number as JSON shows it: None if it is missing, and an integer if it is one exactly."""
-    if value != value:
-        return None
-    return int(value) if abs(value) < EXACT and value == int(value) else value
-
-
 def column_shapes(n_tracks: int, columns: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of each array of *columns*, described as `Column.describe` does."""
     shapes: dict[str, tuple[int, ...]] = {}
@@ -171,3 +155,10 @@ def column_shapes(n_tracks: int, columns: Sequence[Mapping[str, Any]]) -> dict[s
         if column["type"] == "texts":
             shapes[f"{prefix}_offsets"] = (n_tracks + 1,)
     return shapes
+
+
+def _shown(value: float) -> float | None:
+    """Return a number as JSON shows it: None if it is missing, and an integer if it is one exactly."""
+    if value != value:
+        return None
+    return int(value) if abs(value) < EXACT and value == int(value) else value

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from service.engine.artifacts import Artifacts
-from service.engine.features import FeatureSpace
 from service.engine.foldin import system
 from service.engine.inputs import INPUTS
 from service.engine.items import KINDS, Kind, Reasons, Share
@@ -111,7 +110,7 @@ class _Shares:
         vectors = artifacts.candidates[question.kind].ranking.take(rows).astype(np.float64)
         solved = cho_solve(cho_factor(left), vectors.T)
         of_columns = confidences[:, None] * (artifacts.vectors[columns].astype(np.float64) @ solved)
-        names = _names(columns, space, artifacts)
+        names = _names(columns, artifacts)
         said = [[seed] for seed in names] + _terms(columns[len(names) :] - space.first_term, title, artifacts)
         seeds = list(dict.fromkeys(chain.from_iterable(said)))
         numbers = {seed: number for number, seed in enumerate(seeds)}
@@ -126,13 +125,15 @@ class _Shares:
         shares = self.of_seeds[:, place]
         listed = np.argsort(-np.abs(shares), kind="stable")[:MOST_SHARES]
         listed = listed[np.argsort(-shares[listed], kind="stable")].tolist()
-        found = [Share(round(float(shares[seed]), DECIMALS), **dict([self.seeds[seed]])) for seed in listed]
+        named = [(*self.seeds[seed], round(float(shares[seed]), DECIMALS)) for seed in listed]
+        found = [Share(share, **{field: key}) for field, key, share in named]
         rest = float(shares.sum()) - sum(share.share for share in found)
         return found, round(rest, DECIMALS) if len(self.seeds) > MOST_SHARES else 0.0
 
 
-def _names(columns: NDArray[np.int32], space: FeatureSpace, artifacts: Artifacts) -> dict[Seed, str]:
+def _names(columns: NDArray[np.int32], artifacts: Artifacts) -> dict[Seed, str]:
     """Return the tracks and artists among *columns*, in this order, and their names."""
+    space = artifacts.space
     rows = columns[columns < space.first_term]
     tracks, artists = rows[rows < space.n_tracks], rows[rows >= space.n_tracks] - space.n_tracks
     return {
@@ -215,11 +216,7 @@ class _Sentences:
         row, seeds = int(space.track_artists[self._rows[place]]), self._question.seeds
         n = int((space.track_artists[seeds.tracks] == row).sum())
         if n:
-            return (
-                f"by {artist['name']}, as {n} of your tracks"
-                if n > 1
-                else f"by {artist['name']}, as one of your tracks"
-            )
+            return f"by {artist['name']}, as {n if n > 1 else 'one'} of your tracks"
         return f"by {artist['name']}, an artist that you name" if row in seeds.artists else ""
 
     def _say_popularity(self, place: int) -> str:

@@ -176,7 +176,8 @@ class Recommender:
 
     def diagnose(self, playlist: Playlist) -> Diagnosis:
         """Return the diagnosis of *playlist*, as `Doctor.diagnose` describes it."""
-        return (self._doctor or Doctor(self.artifacts)).diagnose(playlist)
+        doctor = self._doctor or Doctor(self.artifacts)  # which raises after closing
+        return doctor.diagnose(playlist)
 
     def look_up(self, kind: Kind, keys: Sequence[str]) -> Items[Item]:
         """Return the items that *keys* mean as seeds, each once and in their order, as in `Catalogue.find`."""

@@ -77,7 +77,8 @@ LETTER_SYMBOL = re.compile(r"\$(?=[^\W\d])|(?<=[^\W\d])\$|(?<=[^\W\d])[!@](?=[^\
 UNSPACED_LETTER = re.compile(f"[{UNSPACED}]")
 
 
-# What a name says of a recording beside the song, folded: in brackets, after the last dash, or the guests.
+# The words that tell one recording of a song from another, folded. They are in brackets, after the last dash, or
+# before the guests.
 VERSIONS = (
     "acoustic|anniversary|bonus|clean|cover|deluxe|demo|edit|edition|explicit|extended|feat|featuring|ft|"
     "instrumental|karaoke|live|mix|mono|original|radio|re-?master|re-?mastered|re-?recorded|recording|remix|session|"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from trainer.errors import BadInput
 from trainer.output import each_in_turn, written_whole
 
 
@@ -54,3 +55,14 @@ def test_processes_end_with_the_run_that_started_them(tmp_path: Path):
             return
         time.sleep(0.01)
     raise AssertionError(f"{children} are still there")
+
+
+def test_what_was_made_meanwhile_is_not_replaced(tmp_path: Path):
+    out = tmp_path / "out"
+
+    with pytest.raises(BadInput, match="it exists already"), written_whole(out) as partial:
+        partial.write_text("ours")
+        out.write_text("theirs")
+
+    assert out.read_text() == "theirs"
+    assert sorted(tmp_path.iterdir()) == [out]

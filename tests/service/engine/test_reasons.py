@@ -1,13 +1,17 @@
 """The reasons of an answer: exact shares of the solve, and the strongest inputs of the ranker in words."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from service.engine import Controls, Options, Playlist, Plays, Recommendation, Recommender
 
+TWENTY = Options(20)
 
-def explained(recommender: Recommender, playlist: Playlist, k: int = 20, **options: object) -> Recommendation:
-    return recommender.recommend([playlist], Options(k, explain=True, **options))[0]  # type: ignore[arg-type]
+
+def explained(recommender: Recommender, playlist: Playlist, options: Options = TWENTY) -> Recommendation:
+    return recommender.recommend([playlist], replace(options, explain=True))[0]
 
 
 @pytest.fixture
@@ -24,7 +28,7 @@ def playlist(recommender: Recommender) -> Playlist:
 
 
 def test_the_shares_are_those_of_a_dense_solve_and_add_up_to_the_score(recommender: Recommender, playlist: Playlist):
-    answer = explained(recommender, playlist, rank=False)
+    answer = explained(recommender, playlist, Options(20, rank=False))
 
     artifacts = recommender.artifacts
     columns, strengths = recommender.features([playlist])[0]
@@ -67,12 +71,12 @@ def test_the_shares_name_each_track_artist_and_word_once_the_largest_first(
         )
 
 
-@pytest.mark.parametrize("options", [{}, {"rank": False}, {"kind": "artists"}])
+@pytest.mark.parametrize("options", [Options(30), Options(30, rank=False), Options(30, "artists")])
 def test_the_answer_is_the_same_with_reasons_and_without(
-    recommender: Recommender, playlist: Playlist, options: dict[str, object]
+    recommender: Recommender, playlist: Playlist, options: Options
 ):
-    plain = recommender.recommend([playlist], Options(30, **options))[0]  # type: ignore[arg-type]
-    answer = explained(recommender, playlist, 30, **options)
+    (plain,) = recommender.recommend([playlist], options)
+    answer = explained(recommender, playlist, options)
 
     assert [(found.id, found.score) for found in answer.found] == [(found.id, found.score) for found in plain.found]
     assert all(found.reasons is None for found in plain.found)
@@ -86,7 +90,7 @@ def test_an_artist_of_the_playlist_is_a_reason_with_the_number_of_its_tracks(rec
             by_artist.setdefault(track.artist.id, []).append(track.id)
     artist, tracks = max(by_artist.items(), key=lambda each: len(each[1]))
 
-    answer = explained(recommender, Playlist(tracks[:3]), 200, rank=False)
+    answer = explained(recommender, Playlist(tracks[:3]), Options(200, rank=False))
 
     theirs = [found for found in answer.found if found.artist and found.artist.id == artist]
     assert theirs
@@ -104,7 +108,7 @@ def test_the_neighbours_in_a_reason_are_those_that_hold_the_item(recommender: Re
     playlists = stages.pooling.playlists
     rows, _ = recommender.artifacts.catalogue.rows("tracks", seeds)
 
-    answer = explained(recommender, Playlist(seeds), 10)
+    answer = explained(recommender, Playlist(seeds), Options(10))
 
     nearest, _ = playlists._nearest(*recommender.features([Playlist(seeds)])[0], stages.pooling.n_neighbours)
     held = [set(playlists.items[playlists.item_offsets[n] : playlists.item_offsets[n + 1]].tolist()) for n in nearest]
@@ -119,7 +123,7 @@ def test_the_neighbours_in_a_reason_are_those_that_hold_the_item(recommender: Re
 
 
 def test_a_popular_answer_has_popularity_as_its_reason(recommender: Recommender):
-    answer = explained(recommender, Playlist(), 3)
+    answer = explained(recommender, Playlist(), Options(3))
 
     for found in answer.found:
         assert found.reasons.shares == []
@@ -128,7 +132,7 @@ def test_a_popular_answer_has_popularity_as_its_reason(recommender: Recommender)
 
 def test_reasons_with_controls_are_those_of_the_chosen_items(recommender: Recommender, playlist: Playlist):
     controls = Controls(max_per_artist=1, vary=5)
-    answer = explained(recommender, playlist, 150, controls=controls)
+    answer = explained(recommender, playlist, Options(150, controls=controls))
 
     assert len(answer.found) == 150
     for found in answer.found:
@@ -139,7 +143,7 @@ def test_reasons_with_controls_are_those_of_the_chosen_items(recommender: Recomm
 def test_of_many_shares_the_largest_are_listed_and_the_rest_is_one_number(recommender: Recommender):
     tracks = recommender.popular("tracks", 300).ids
 
-    for found in explained(recommender, Playlist(tracks), 5).found:
+    for found in explained(recommender, Playlist(tracks), Options(5)).found:
         assert len(found.reasons.shares) == 20
         shares = sum(share.share for share in found.reasons.shares) + found.reasons.rest
         assert shares == pytest.approx(found.reasons.solve, abs=1e-4)
