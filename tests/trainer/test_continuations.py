@@ -1,5 +1,6 @@
 """Continuations of files are those of the engine, whole, and go on after an interruption."""
 
+import io
 import json
 from contextlib import closing
 from pathlib import Path
@@ -94,7 +95,15 @@ def test_a_run_goes_on_after_the_parts_of_an_interrupted_one(
     assert found.drop("strategy").equals(pl.read_parquet(whole).drop("strategy"))
 
 
-@pytest.mark.parametrize("damage", [b"", b"PAR1"])
+def part_of(n: int) -> bytes:
+    """A part of *n* playlists with answers that no version gives."""
+    file = io.BytesIO()
+    rows = {"playlist": ["p"] * n, "strategy": ["none"] * n, "ids": [["x"]] * n, "scores": [[0.0]] * n}
+    pl.DataFrame(rows, continuations.SCHEMA).write_parquet(file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1", part_of(19)])
 def test_a_part_that_is_damaged_is_made_again(small_models: Path, dataset: Dataset, tmp_path: Path, damage: bytes):
     version, out, parts = Store(small_models).current(), tmp_path / "found.parquet", tmp_path / ".found.parquet.parts"
     job = Job(str(version), str(parts), 5, "tracks")
@@ -104,6 +113,7 @@ def test_a_part_that_is_damaged_is_made_again(small_models: Path, dataset: Datas
     (parts / "000001.parquet").write_bytes(damage)
 
     assert write_continuations(dataset, version, out, 5, None) == len(pl.read_parquet(out))
+    assert "none" not in pl.read_parquet(out)["strategy"]
 
 
 def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path):
@@ -117,7 +127,7 @@ def test_parts_of_other_options_are_not_taken(small_models: Path, dataset: Datas
     out, parts = tmp_path / "found.jsonl", tmp_path / ".found.jsonl.parts"
     parts.mkdir()
     (parts / "job.json").write_text('{"k": 4}')
-    (parts / "000000.parquet").write_bytes(b"damaged")
+    (parts / "000000.parquet").write_bytes(part_of(PART))
 
     write_continuations(dataset, Store(small_models).current(), out, 3, "artists")
 

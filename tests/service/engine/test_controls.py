@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from service.engine import Controls, Options, Playlist, Recommendation, Recommender
 from service.engine.controls import Choice, Facts
 from service.engine.exact import RankingVectors
+from service.engine.recommender import SHORTLIST
 from service.engine.records import MappedRecords
 from service.engine.text import song_name
 
@@ -106,13 +107,13 @@ def test_a_draw_is_the_same_for_a_seed_and_differs_between_seeds():
     assert firsts.most_common(1)[0][0] == 0  # near the top
 
 
-def test_a_draw_does_not_depend_on_the_items_that_are_left_out():
-    for seed in (0, 1, 2**53):
-        whole = [row for row in chosen(Controls(vary=seed), facts=facts_of()) if row != 3]
-        choice = Choice(Controls(vary=seed), facts_of(), 4, [])
-        # The deviation of the scores stays about the same, so that the chance weighs as much.
-        choice.take(np.array([0, 1, 2]), np.array([4, 3, 2], np.float32))
-        assert sorted(choice.rows) == sorted(whole)
+def test_an_exclusion_does_not_shuffle_the_rest_of_a_draw(recommender: Recommender):
+    options = Options(30, controls=Controls(vary=3))
+    (whole,) = recommender.recommend([Playlist(title="jazz")], options)
+
+    (rest,) = recommender.recommend([Playlist(title="jazz", exclude=whole.found.ids[:1])], options)
+
+    assert rest.found.ids[:25] == whole.found.ids[1:26]
 
 
 def artists_of(answer: Recommendation) -> list[str]:
@@ -277,8 +278,18 @@ def test_versions_of_older_formats_have_controls_too(number: int):
 
 
 def test_controls_that_change_nothing_leave_the_answer(recommender: Recommender):
-    tracks = recommender.popular("tracks", 4000).ids
-    for playlist in (Playlist(tracks[-3:]), Playlist(tracks[:5], title="jazz"), Playlist(title="metal"), Playlist()):
+    tracks = recommender.popular("tracks", 10**6).ids
+    small = [Playlist([track]) for track in tracks[-200:]]
+    pools = recommender.pools(small)
+    small = [playlist for playlist, pool in zip(small, pools, strict=True) if pool and len(pool.rows) < SHORTLIST][:3]
+    assert small
+    for playlist in (
+        *small,
+        Playlist(tracks[-3:]),
+        Playlist(tracks[:5], title="jazz"),
+        Playlist(title="metal"),
+        Playlist(),
+    ):
         for rank in (True, False):
             (plain,) = recommender.recommend([playlist], Options(50, rank=rank))
             (same,) = recommender.recommend([playlist], Options(50, rank=rank, controls=Controls(max_per_artist=10**6)))

@@ -1,6 +1,7 @@
 """Playlists as weighted features."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from service.engine import FeatureSpace, Ragged, Weighting, Weights
 from service.engine.features import Features
+from service.engine.seeds import Seeds, Unknown
 
 # Four tracks: two by artist 0, one by artist 1, one by nobody. Columns: 4 tracks | 2 artists | 2 words | 1 gram.
 ARTISTS = np.array([0, 0, 1, -1], np.int32)
@@ -55,6 +57,25 @@ def test_a_track_without_an_artist_says_itself_alone():
 
 def test_words_weigh_one_and_grams_less():
     assert as_dict(weigh(space(), [[]], None, [[0, 1, 2]]), 0) == {6: 1, 7: 1, 8: 0.3}
+
+
+def test_the_weight_of_a_track_or_an_artist_is_a_factor_of_its_own_strength():
+    plain = Seeds([1, 0], [1], [0], None, Unknown([], [], False))
+
+    weighed = space().weigh([plain, replace(plain, weights=[2.0, 1.0, 0.5]), plain])
+
+    before = as_dict(weighed, 0)
+    assert as_dict(weighed, 1) == before | {1: 2 * before[1], 5: round(0.5 * math.log(2), 5)}
+    assert as_dict(weighed, 2) == before
+
+
+def test_a_dislike_counts_as_if_it_were_alone():
+    seeds = Seeds([], [], [], None, Unknown([], [], False), disliked_tracks=[0, 1], disliked_artists=[1])
+
+    columns, confidences = space().dislikes(seeds) or ([], [])
+
+    assert list(columns) == [0, 1, 5]
+    np.testing.assert_allclose(confidences, [21, 21, 1 + 20 * math.log(2)], rtol=1e-6)
 
 
 def test_a_weight_of_zero_switches_a_kind_of_feature_off():

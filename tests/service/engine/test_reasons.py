@@ -147,3 +147,18 @@ def test_of_many_shares_the_largest_are_listed_and_the_rest_is_one_number(recomm
         assert len(found.reasons.shares) == 20
         shares = sum(share.share for share in found.reasons.shares) + found.reasons.rest
         assert shares == pytest.approx(found.reasons.solve, abs=1e-4)
+
+
+def test_the_title_comes_first_where_it_says_the_most(recommender: Recommender):
+    track = recommender.recommend([Playlist(title="jazz")], Options(1))[0].found.ids
+    playlist = Playlist([Plays(*track, weight=0.1)], title="late night jazz")
+
+    orders = []
+    for found in explained(recommender, playlist, Options(100)).found:
+        of_title = sum(share.share for share in found.reasons.shares if share.title and share.share > 0)
+        said = {text.split()[0]: place for place, text in enumerate(found.reasons.because)}
+        if {"your", "goes"} <= said.keys():
+            total = sum(share.share for share in found.reasons.shares if share.share > 0)
+            orders.append((of_title / total > 0.5, said["your"] < said["goes"]))
+
+    assert {first for most, first in orders if most} == {True}
